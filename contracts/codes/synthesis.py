@@ -1,0 +1,7 @@
+"""Codes of atoms, streams, sign tests and regime."""
+
+from __future__ import annotations
+
+from quantctl.contracts.codes.row import Code
+
+CODES: dict[str, Code] = {}

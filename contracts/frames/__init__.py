@@ -1,0 +1,1 @@
+"""Frames: the pandera contracts of Parquet artifacts and lake tables, one file per subject."""

@@ -1,0 +1,10 @@
+"""Every setting of the product: one file per section, and the whole.
+
+A key is `<section>.<name>[.<name>...]`. Each model refuses unknown keys and values out of range.
+"""
+
+from __future__ import annotations
+
+from quantctl.contracts.settings.whole import SECTIONS, Settings, followed
+
+__all__ = ["SECTIONS", "Settings", "followed"]

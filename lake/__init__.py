@@ -1,0 +1,1 @@
+"""Everything that touches a disk or the network: lakehouse, state database, ledger, venues."""

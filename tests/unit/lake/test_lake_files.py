@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from quantctl.contracts.errors import DiskFault
+from quantctl.lake import files
+
+
+def test_written_bytes_come_back_and_leave_no_temporary(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b.json"
+    files.write_atomic(target, b"one")
+    files.write_atomic(target, b"two")
+    assert target.read_bytes() == b"two"
+    assert [p.name for p in target.parent.iterdir()] == ["b.json"]
+    assert files.sha256_file(target) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_equal_file_is_left_alone(tmp_path: Path) -> None:
+    target = tmp_path / "same"
+    files.write_atomic(target, b"same")
+    before = target.stat().st_ino
+    files.write_atomic(target, b"same")
+    assert target.stat().st_ino == before
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.ENOSPC, "DISK_FULL"), (errno.EROFS, "DISK_READ_ONLY"), (errno.EIO, "DISK_IO")],
+)
+def test_os_errors_become_disk_faults_and_the_old_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: str
+) -> None:
+    target = tmp_path / "kept"
+    files.write_atomic(target, b"old")
+
+    def fail(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(DiskFault) as caught:
+        files.write_atomic(target, b"new!")
+    assert caught.value.code == code
+    assert "4 bytes needed" in caught.value.message
+    assert target.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
+    assert pickle.loads(pickle.dumps(caught.value)).code == code
+
+
+def test_other_os_errors_pass_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        files.sha256_file(tmp_path / "absent")
+
+
+def test_missing_space_is_disk_full(tmp_path: Path) -> None:
+    files.require_space(tmp_path, 1)
+    with pytest.raises(DiskFault, match="bytes needed"):
+        files.require_space(tmp_path / "not" / "yet", 1 << 62)

@@ -1,0 +1,101 @@
+"""What starts a run: pinned at its start, stored as the workflow's input, never changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from quantctl.contracts.canonical import hash_json
+from quantctl.contracts.stage import RunFacts
+
+PROTOCOL = "alpha.v1"  # order and signatures of stages; bumped on an incompatible change
+
+
+class CodeFacts(BaseModel):
+    """Which code made the run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: str
+    git_commit: str | None
+    dirty: bool | None
+    lock_sha256: str | None
+    workflow_protocol: str
+
+
+class RunRequest(BaseModel):
+    """The whole input of a run. JSON-able, small, free of secrets."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run_id: str
+    profile: str
+    trace_id: str
+    pipeline: str
+    created_at: str  # RFC 3339, fixed here so that a resume rewrites the same bytes
+    as_of: str
+    annualisation: int
+    snapshot: dict[str, Any]  # id, manifest_sha256, as_of, tables, feature_definition_hash
+    settings: dict[str, Any]
+    origins: dict[str, str]
+    extends_chain: list[str]
+    profile_sha256: list[str]
+    code: CodeFacts
+    env: dict[str, Any]
+    arguments: dict[str, Any]  # of a DataOps command; empty for Alpha
+    stages: list[str]
+    replay: list[str]
+
+    def inputs(self) -> dict[str, Any]:
+        """What two starts of one run id must have in common to be the same run."""
+        settings = {k: v for k, v in self.settings.items() if k not in ("paths", "orchestration")}
+        return {
+            "profile": self.profile,
+            "pipeline": self.pipeline,
+            "as_of": self.as_of,
+            "snapshot": self.snapshot.get("id"),
+            "settings": settings,
+            "arguments": self.arguments,
+            "workflow_protocol": self.code.workflow_protocol,
+        }
+
+    def manifest(self) -> dict[str, Any]:
+        """The resolved manifest: this request, plus the hash by which everything refers to it."""
+        body: dict[str, Any] = {
+            "schema_version": 1,
+            "run_id": self.run_id,
+            "profile": self.profile,
+            "pipeline": self.pipeline,
+            "trace_id": self.trace_id,
+            "settings": self.settings,
+            "origins": self.origins,
+            "extends_chain": self.extends_chain,
+            "profile_sha256": self.profile_sha256,
+            "snapshot": self.snapshot,
+            "as_of": self.as_of,
+            "arguments": self.arguments,
+            "code": self.code.model_dump(),
+            "env": self.env,
+            "seeds": {},
+            "charter": [],
+            "sleeves": [],
+        }
+        settings = {k: v for k, v in self.settings.items() if k != "paths"}
+        sha = hash_json(body | {"settings": settings})
+        return body | {"manifest_sha256": sha, "created_at": self.created_at, "replay": self.replay}
+
+    def facts(self, attempt: int) -> RunFacts:
+        """What pure functions may know of this run."""
+        return RunFacts(
+            run_id=self.run_id,
+            profile=self.profile,
+            trace_id=self.trace_id,
+            pipeline=self.pipeline,
+            as_of=self.as_of,
+            snapshot=str(self.snapshot.get("id", "")),
+            manifest_sha256=self.manifest()["manifest_sha256"],
+            annualisation=self.annualisation,
+            code_version=self.code.version,
+            attempt=attempt,
+        )

@@ -1,0 +1,58 @@
+"""`audit.jsonl`: the ledger of a run as a file, a projection that is never read back as truth."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from quantctl.contracts.canonical import canonical, parse_strict
+from quantctl.contracts.errors import QuantError
+from quantctl.lake import ledger, state
+from quantctl.lake.files import disk_faults, write_atomic
+
+
+def project(url: str, run_id: str, root: Path) -> None:
+    """Append the records that `audit.jsonl` lacks and replace `audit_head.json`.
+
+    The head file says how many bytes hold which record, so no append reads the file. A torn last
+    line (bytes beyond the head) is cut; a file shorter than its head is written anew.
+    """
+    path, head_path = root / "audit.jsonl", root / "audit_head.json"
+    seq, size = _position(path, head_path)
+    with state.reader(url) as connection:
+        fresh = ledger.lines(connection, run_id, after=seq) if connection else []
+        closed = _is_closed(fresh)
+    if not fresh:
+        return
+    data = "".join(f"{line}\n" for _, _, line in fresh).encode()
+    _append(path, size, data)
+    last_seq, last_hash, _ = fresh[-1]
+    head = {"run_id": run_id, "seq": last_seq, "hash": last_hash, "bytes": size + len(data), "closed": closed}
+    write_atomic(head_path, canonical(head))
+
+
+def _position(path: Path, head_path: Path) -> tuple[int, int]:
+    """(seq, bytes) up to which the file may be trusted; (-1, 0) starts anew."""
+    try:
+        head = parse_strict(head_path.read_bytes())
+        seq, size = int(head["seq"]), int(head["bytes"])
+        actual = os.stat(path).st_size
+    except (FileNotFoundError, QuantError, KeyError, TypeError, ValueError):
+        return -1, 0
+    return (seq, size) if actual >= size else (-1, 0)
+
+
+def _append(path: Path, at: int, data: bytes) -> None:
+    """Cut the file to `at` bytes, append `data`, fsync."""
+    with disk_faults(path, len(data)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            os.ftruncate(descriptor, at)
+            os.pwrite(descriptor, data, at)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _is_closed(lines: list[tuple[int, str, str]]) -> bool:
+    return bool(lines) and parse_strict(lines[-1][2])["type"] == "closed"

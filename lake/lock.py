@@ -1,0 +1,59 @@
+"""The worker lock: whoever holds it is the one process that executes runs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+
+class WorkerLock:
+    """An exclusive advisory lock on `data/state/worker.lock`; the file's text names the holder.
+
+    The operating system drops it when the process dies, so there is nothing to clean up.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self, worker: str, *, patience: float = 0.05) -> bool:
+        """Try for `patience` seconds to become the holder; a look from a reader lasts less."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    os.close(descriptor)
+                    return False
+                time.sleep(0.005)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, worker.encode(), 0)
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Stop being the holder."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def holder(path: Path) -> str | None:
+    """Name of the live worker, or null when nobody holds the lock."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return os.pread(descriptor, 256, 0).decode() or "worker"
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,56 @@
+"""Two real but tiny stages, for tests of the runner: a doubling and a sum, with a gate between."""
+
+from __future__ import annotations
+
+import sys
+
+import polars as pl
+
+from quantctl.contracts.artifacts import ARTIFACTS, Row
+from quantctl.contracts.errors import DataUnhealthy
+from quantctl.contracts.stage import Finding, Judgement, Loaded, Outcome, RunFacts, StageParams, gate, stage
+from quantctl.contracts.settings import SleeveSettings
+from quantctl.workflows import pipelines
+
+
+class TinyParams(StageParams):
+    """The sleeve decides whether the second stage likes its input."""
+
+    sleeve: SleeveSettings
+
+
+@stage("tiny.double", writes=("tiny_doubled",), params=TinyParams)
+def double(*, params: TinyParams, run: RunFacts) -> Outcome:
+    """Double the integers 0..9."""
+    frame = pl.DataFrame({"x": list(range(10))}).with_columns(y=pl.col("x") * 2)
+    finding = Finding(level="INFO", code="TINY", message=f"doubled for {run.run_id}")
+    return Outcome({"tiny_doubled": frame}, [finding], {"rows": frame.height})
+
+
+@gate("tiny_rows", stage="tiny.double", order=1, writes="tiny_verdict")
+def rows(tiny_doubled: Loaded[pl.DataFrame]) -> Judgement:
+    """There are ten rows."""
+    height = tiny_doubled.value.height if tiny_doubled.value is not None else 0
+    wrong = [Finding(level="ERROR", code="TINY_ROWS", message=f"{height} rows")] if height != 10 else []
+    return Judgement(wrong, {"rows": height})
+
+
+@stage("tiny.total", writes=("tiny_total",), params=TinyParams)
+def total(tiny_doubled: pl.DataFrame, *, params: TinyParams) -> Outcome:
+    """Sum what was doubled; a SHORT sleeve is refused."""
+    if params.sleeve.direction == "SHORT":
+        raise DataUnhealthy("DATA_STALE", "tiny does not like shorts", where="sleeve.direction")
+    return Outcome({"tiny_total": {"sum": int(tiny_doubled["y"].sum())}})
+
+
+def register() -> None:
+    """Make `tiny.full` a pipeline of this process."""
+    sys.modules["quantctl.tiny"] = sys.modules[__name__]
+    ARTIFACTS.update({
+        "tiny_doubled": Row("data/tiny.parquet", "parquet"),
+        "tiny_total": Row("data/tiny_total.json", "json"),
+        "tiny_verdict": Row("data/gates/tiny.json", "json", "records.verdict:Verdict"),
+    })  # fmt: skip
+    pipelines.PIPELINES["tiny.full"] = ("tiny:double", "tiny:total")
+    if "tiny:rows" not in pipelines.GATES:
+        pipelines.GATES = (*pipelines.GATES, "tiny:rows")

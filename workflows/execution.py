@@ -1,0 +1,260 @@
+"""Executing a run from a command: become the worker, or hand the run to the one that lives.
+
+On SQLite exactly one process executes. A command that finds the lock free embeds the worker; one
+that finds it taken enqueues and follows, and takes over when the holder dies.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from quantctl.contracts.errors import ConfigError, EnvironmentFault, Interrupted, StateUnreachable
+from quantctl.contracts.records.run import PROTOCOL, RunRequest
+from quantctl.lake import lock, state
+from quantctl.lake.rundir import RunDirectory
+from quantctl.workflows import book, runs
+from quantctl.workflows.registry import build
+from quantctl.workflows.names import QUEUE, first_operation, workflow_name
+from quantctl.workflows.runs import RunStatus
+from quantctl.workflows.runtime import Places
+from quantctl.workflows.worker import Limits, Worker
+
+FOLLOW_SECONDS = 0.2
+Watch = Callable[[], None]
+
+
+@dataclass
+class Executor:
+    """Runs of one installation, from one command.
+
+    stop : set by the first Ctrl-C or SIGTERM; no new stage starts after it
+    watch : called while waiting, to show progress
+    """
+
+    places: Places
+    limits: Limits
+    stop: threading.Event
+    watch: Watch = lambda: None
+
+    def run(self, request: RunRequest, *, remote: bool = False, wait: bool = True) -> RunStatus:
+        """Run `request` to its end, attaching to the run of that id if there is one."""
+        known = runs.attach(self.places, request)
+        if known is not None:
+            return self.resume(request.run_id) if known.state not in ("SUCCESS", "FAILED") else known
+        if remote or not wait:
+            self._enqueue_remote(request)
+            return self._follow(request.run_id, take_over=False) if wait else self._queued(request.run_id)
+        return self._drive(request.run_id, request)
+
+    def resume(self, run_id: str) -> RunStatus:
+        """Continue an interrupted run, or follow a live one. A finished one is returned as it is."""
+        known = runs.require_status(self.places, run_id)
+        if known.state == "SUCCESS":
+            return known
+        if known.state in ("FAILED", "CANCELLED"):
+            raise _not_resumable(known)
+        request = runs.request_of(self.places, run_id)
+        if request is not None and request.code.workflow_protocol != PROTOCOL:
+            raise ConfigError(
+                "RUN_VERSION_MISMATCH",
+                f"run {run_id} was started under protocol {request.code.workflow_protocol}, this is {PROTOCOL}",
+                remedy="resume it with the version that started it",
+            )
+        return self._drive(run_id, None)
+
+    def retry(self, run_id: str, from_stage: str | None = None) -> RunStatus:
+        """Run a FAILED run again from its first failed stage, or an earlier one, under the same id."""
+        known = runs.require_status(self.places, run_id)
+        if known.state != "FAILED":
+            raise ConfigError(
+                "RUN_NOT_FAILED", f"run {run_id} is {known.state}; only a FAILED run is retried",
+                remedy=f"quantctl status {run_id}",
+            )  # fmt: skip
+        pipeline = build(known.pipeline)
+        failed = pipeline.index(_failed_stage(self.places, run_id, known.attempt))
+        first = pipeline.index(from_stage) if from_stage else failed
+        if first > failed:
+            raise ConfigError(
+                "RETRY_STAGE_LATER",
+                f"{from_stage} comes after {pipeline.stages[failed].id}, which failed",
+                remedy=f"choose {pipeline.stages[failed].id} or an earlier stage",
+            )
+        worker = self._become(run_id)
+        try:
+            self._set_aside(known, [stage.id for stage in pipeline.stages[first:]])
+            worker.rewind(run_id, first_operation(first))
+            return self._serve(worker, run_id)
+        finally:
+            worker.stop()
+
+    def cancel(self, run_id: str, reason: str) -> RunStatus:
+        """Cancel a queued or interrupted run; one that executes elsewhere is stopped there."""
+        known = runs.require_status(self.places, run_id)
+        if known.state in runs.TERMINAL:
+            raise ConfigError("RUN_FINISHED", f"run {run_id} is {known.state} already")
+        worker = self._become("cancel-" + run_id)
+        try:
+            self._close_cancelled(worker, run_id, reason)
+        finally:
+            worker.stop()
+        return runs.require_status(self.places, run_id)
+
+    def _drive(self, run_id: str, request: RunRequest | None) -> RunStatus:
+        """Execute or follow until the run is finished, taking over from a worker that dies."""
+        while True:
+            worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop)
+            pending = _pending_executor(self.places, run_id)
+            if worker.start():
+                try:
+                    if pending is None:
+                        assert request is not None
+                        worker.enqueue(request.model_dump())
+                    elif pending not in ("", worker.name):
+                        worker.adopt(run_id)
+                    return self._serve(worker, run_id)
+                finally:
+                    worker.stop()
+            if request is not None and runs.status(self.places, run_id) is None:
+                self._enqueue_remote(request)
+            found = self._follow(run_id, take_over=True)
+            if found.state in runs.TERMINAL:
+                return found
+
+    def _serve(self, worker: Worker, run_id: str) -> RunStatus:
+        assert worker.runtime is not None
+        faults = worker.runtime.faults
+
+        def finished() -> bool:
+            self.watch()
+            return run_id in faults or _engine_done(self.places, run_id)
+
+        worker.serve(finished)
+        if run_id in faults:
+            raise faults[run_id]
+        found = runs.require_status(self.places, run_id)
+        if found.state in runs.TERMINAL:
+            return found
+        raise Interrupted("INTERRUPTED", f"interrupted at {found.stage}; nothing lost", where=found.stage or "")
+
+    def _follow(self, run_id: str, *, take_over: bool) -> RunStatus:
+        while True:
+            self.watch()
+            found = runs.require_status(self.places, run_id)
+            if found.state in runs.TERMINAL:
+                return found
+            if take_over and lock.holder(self.places.lock) is None:
+                return found
+            if self.stop.wait(FOLLOW_SECONDS):
+                raise Detached(run_id)
+
+    def _become(self, run_id: str) -> Worker:
+        worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop)
+        if worker.start():
+            return worker
+        raise ConfigError(
+            "WORKER_BUSY",
+            f"{lock.holder(self.places.lock)} holds the worker lock",
+            remedy="wait until it is done, or stop that process; then repeat the command",
+        )
+
+    def _enqueue_remote(self, request: RunRequest) -> None:
+        from dbos import DBOSClient, DBOSPortableJSONSerializer
+
+        engine = state.open_engine(self.places.state_url)
+        client = DBOSClient(system_database_engine=engine, serializer=DBOSPortableJSONSerializer())
+        try:
+            client.enqueue(
+                {"workflow_name": workflow_name(request.pipeline), "queue_name": QUEUE,
+                 "workflow_id": request.run_id, "app_version": PROTOCOL, "application_name": "quantctl"},
+                request.model_dump(),
+            )  # fmt: skip
+        finally:
+            client.destroy()
+            engine.dispose()
+
+    def _queued(self, run_id: str) -> RunStatus:
+        return runs.require_status(self.places, run_id)
+
+    def _set_aside(self, known: RunStatus, stages: list[str]) -> None:
+        directory = RunDirectory(self.places.artifacts_dir, known.run_id, known.profile)
+        with state.reader(self.places.state_url) as connection:
+            rows = connection.execute(
+                "SELECT path, step FROM artifact_index WHERE run_id = ? ORDER BY path", (known.run_id,)
+            ).fetchall() if connection else []  # fmt: skip
+        for row in rows:
+            if row["step"] in stages:
+                directory.move_to_attempt(row["path"], known.attempt)
+
+    def _close_cancelled(self, worker: Worker, run_id: str, reason: str) -> None:
+        from dbos import DBOS
+
+        assert worker.runtime is not None
+        DBOS.cancel_workflow(run_id)
+        request = runs.request_of(self.places, run_id)
+        begun = runs.has_genesis(self.places, run_id)
+        if request is None or not begun:
+            return
+        skipped = runs.stages_not_started(self.places, run_id, request.stages)
+        error = {"code": "CANCELLED", "exit": 5, "message": reason or "cancelled"}
+        with worker.runtime.engine.begin() as sql:
+            book.close(sql, request, "CANCELLED", error, skipped)  # type: ignore[arg-type]
+
+
+class Detached(EnvironmentFault):
+    """The command only followed a run, which goes on elsewhere."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            "DETACHED", "still running", where=run_id, remedy=f"quantctl status {run_id} --follow"
+        )
+
+
+def _not_resumable(known: RunStatus) -> ConfigError:
+    if known.state == "FAILED":
+        return ConfigError(
+            "RUN_FAILED",
+            f"run {known.run_id} failed with {known.code}: {known.message}",
+            remedy=f"quantctl retry {known.run_id}",
+        )
+    return ConfigError("RUN_CANCELLED", f"run {known.run_id} was cancelled", remedy="start it under a new id")
+
+
+def _pending_executor(places: Places, run_id: str) -> str | None:
+    """Executor of a pending run, "" for one in the queue, null for an unknown id."""
+    row = _engine_row(places, run_id)
+    if row is None:
+        return None
+    return str(row["executor_id"]) if row["status"] == "PENDING" else ""
+
+
+def _engine_done(places: Places, run_id: str) -> bool:
+    row = _engine_row(places, run_id)
+    return row is not None and row["status"] in ("SUCCESS", "ERROR", "CANCELLED")
+
+
+def _engine_row(places: Places, run_id: str) -> sqlite3.Row | None:
+    with state.reader(places.state_url) as connection:
+        if connection is None:
+            return None
+        try:
+            row: sqlite3.Row | None = connection.execute(
+                "SELECT status, executor_id FROM workflow_status WHERE workflow_uuid = ?", (run_id,)
+            ).fetchone()
+        except sqlite3.OperationalError:
+            return None
+        return row
+
+
+def _failed_stage(places: Places, run_id: str, attempt: int) -> str:
+    with state.reader(places.state_url) as connection:
+        row = connection.execute(
+            "SELECT step FROM run_ledger WHERE run_id = ? AND type = 'stage' AND status = 'failed'"
+            " AND attempt = ? ORDER BY seq LIMIT 1",
+            (run_id, attempt),
+        ).fetchone() if connection else None  # fmt: skip
+    if row is None:
+        raise StateUnreachable("STATE_UNREACHABLE", f"no failed stage of run {run_id} in the ledger")
+    return str(row["step"])

@@ -1,0 +1,34 @@
+"""Faults of the environment, told apart from outcomes of a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from quantctl.contracts.errors import DiskFault, MemoryFault, StateUnreachable
+from quantctl.lake.files import fault_of
+
+
+@contextmanager
+def environment_apart(run_id: str) -> Iterator[None]:
+    """Turn the operating system's exceptions into faults that leave the run resumable.
+
+    An `OSError` that reached the workflow engine would be checkpointed and fail the run for good.
+    """
+    import sqlalchemy as sa
+
+    remedy = f"free the resource, then: quantctl resume {run_id}"
+    try:
+        yield
+    except MemoryError:
+        raise MemoryFault("OUT_OF_MEMORY", "out of memory", remedy=remedy) from None
+    except DiskFault as fault:
+        raise DiskFault(fault.code, fault.message, where=fault.where, remedy=remedy) from fault
+    except OSError as problem:
+        fault = fault_of(problem, Path(str(problem.filename or "")))
+        if fault is None:
+            raise
+        raise DiskFault(fault.code, fault.message, where=fault.where, remedy=remedy) from problem
+    except sa.exc.DBAPIError as problem:
+        raise StateUnreachable("STATE_UNREACHABLE", str(problem.orig), remedy=remedy) from problem

@@ -1,0 +1,87 @@
+"""Lives of a run: process facts, kept apart from its decisions. Interruptions are visible only here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from quantctl.contracts.ids import span_id_of
+from quantctl.contracts.records.run import RunRequest
+from quantctl.lake.ledger import timestamp
+from quantctl.lake.spans import SpanLog
+from quantctl.workflows.faults import environment_apart
+from quantctl.workflows.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Life:
+    """One process life of a run and its span log."""
+
+    run_id: str
+    profile: str
+    number: int
+    root_span: str
+    log: SpanLog
+
+
+def begin(runtime: Runtime, request: RunRequest) -> Life:
+    """Start a life; an earlier one that never ended was cut off."""
+    from sqlalchemy import text
+
+    now = timestamp(datetime.now(UTC))
+    with environment_apart(request.run_id), runtime.engine.begin() as sql:
+        sql.execute(
+            text("UPDATE run_lives SET ended = :t, reason = 'KILLED' WHERE run_id = :r AND ended IS NULL"),
+            {"t": now, "r": request.run_id},
+        )
+        count = text("SELECT count(*) FROM run_lives WHERE run_id = :r")
+        number = int(sql.execute(count, {"r": request.run_id}).scalar_one())
+        sql.execute(
+            text("INSERT INTO run_lives (run_id, life, worker, started) VALUES (:r, :n, :w, :t)"),
+            {"r": request.run_id, "n": number, "w": runtime.worker, "t": now},
+        )
+    log = SpanLog(runtime.places.run_root(request.run_id), f"{runtime.worker}#{number}")
+    root = span_id_of(request.run_id, f"run {request.pipeline} #{number}", 0)
+    log.start(root, f"run {request.pipeline}", None, 1, **_attributes(request, number))
+    return Life(request.run_id, request.profile, number, root, log)
+
+
+def end(runtime: Runtime, request: RunRequest, life: Life, reason: str) -> None:
+    """End a life; a machine too sick to record it leaves that to the next one."""
+    from sqlalchemy import text
+
+    life.log.end(life.root_span, reason == "finished")
+    with environment_apart(request.run_id), runtime.engine.begin() as sql:
+        sql.execute(
+            text("UPDATE run_lives SET ended = :t, reason = :why WHERE run_id = :r AND life = :n"),
+            {"t": timestamp(datetime.now(UTC)), "why": reason, "r": request.run_id, "n": life.number},
+        )
+
+
+@contextmanager
+def span(
+    life: Life, stage: str, attempt: int
+) -> Iterator[Callable[[bool, dict[str, Any] | None], None]]:
+    """The span of one stage in one life; the yielded function says how it ended."""
+    span_id = span_id_of(life.run_id, f"{stage}#{life.number}", attempt)
+    life.log.start(span_id, stage, life.root_span, attempt, **{
+        "quant.run_id": life.run_id, "quant.profile": life.profile, "quant.stage_id": stage,
+        "quant.attempt": attempt, "quant.level": "stage",
+    })  # fmt: skip
+    verdict: list[tuple[bool, dict[str, Any] | None]] = []
+    yield lambda ok, error: verdict.append((ok, error))
+    ok, error = verdict[-1]
+    life.log.end(span_id, ok, **({"error.code": error["code"]} if error else {}))
+
+
+def _attributes(request: RunRequest, number: int) -> dict[str, Any]:
+    return {
+        "quant.run_id": request.run_id,
+        "quant.profile": request.profile,
+        "quant.pipeline": request.pipeline,
+        "quant.life": number,
+        "quant.level": "run",
+    }

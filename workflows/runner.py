@@ -1,0 +1,113 @@
+"""The stage runner: the one place that makes a pipeline durable.
+
+Per stage three operations of the workflow engine: **open** (a transaction: intent), **compute** (a
+step: inputs, function, artifacts, gates) and **book** (a transaction: outcome, findings, gates,
+artifacts). With genesis and close a pipeline of n stages makes exactly 3n + 2 operations; genesis is
+operation 1 and stage k, counted from 0, opens at operation 3k + 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dbos import DBOS
+
+from quantctl.contracts.artifacts import Artifact
+from quantctl.contracts.errors import EnvironmentFault, error_from_dict
+from quantctl.contracts.records.run import RunRequest
+from quantctl.contracts.stage import StageSpec
+from quantctl.lake.audit_file import project
+from quantctl.workflows import after, book, lives
+from quantctl.workflows.compute import compute
+from quantctl.workflows.faults import environment_apart
+from quantctl.workflows.registry import Pipeline, build
+from quantctl.workflows.runtime import Runtime, current
+from quantctl.workflows.session import Session, params_of
+
+
+def execute(payload: dict[str, Any]) -> dict[str, Any]:
+    """The body of every pipeline workflow. Replays finished operations, does the rest."""
+    runtime = current()
+    request = RunRequest.model_validate(payload)
+    life = lives.begin(runtime, request)
+    try:
+        result = _Run(request, runtime, life).go()
+    except EnvironmentFault as fault:
+        lives.end(runtime, request, life, fault.code)
+        runtime.faults[request.run_id] = fault
+        raise
+    lives.end(runtime, request, life, "finished")
+    if result["error"] is not None:
+        raise error_from_dict(result["error"])
+    return result
+
+
+class _Run:
+    """One life of a run."""
+
+    def __init__(self, request: RunRequest, runtime: Runtime, life: lives.Life) -> None:
+        self.request = request
+        self.runtime = runtime
+        self.life = life
+        self.session = Session(request, runtime)
+        self.pipeline: Pipeline = build(request.pipeline)
+
+    def go(self) -> dict[str, Any]:
+        with environment_apart(self.request.run_id):
+            self.session.directory.write("resolved_manifest", self.request.manifest())
+        self._transaction("genesis", book.genesis, self.request)
+        error = None
+        done = 0
+        for spec in self.pipeline.stages:
+            error = self._stage(spec)
+            done += 1
+            if error is not None:
+                break
+        skipped = [spec.id for spec in self.pipeline.stages[done:]]
+        state = "FAILED" if error else "SUCCESS"
+        self._transaction("close", book.close, self.request, state, error, skipped)
+        with environment_apart(self.request.run_id):
+            after.closed(self.session)
+        return {"run_id": self.request.run_id, "state": state, "error": error}
+
+    def _stage(self, spec: StageSpec) -> dict[str, Any] | None:
+        """One stage; returns the error of a failed one."""
+        self.runtime.check_stop(spec.id)
+        params = self._params(spec)
+        inputs = self.session.references(spec.inputs)
+        attempt = self._transaction(f"open {spec.id}", book.open_stage, self.request, spec.id, params, inputs)
+        outcome = self._compute(spec, attempt)
+        self.session.artifacts.update(_artifacts(outcome))
+        self._transaction(f"book {spec.id}", book.book_stage, self.request, spec.id, attempt, outcome)
+        with environment_apart(self.request.run_id):
+            project(self.runtime.places.state_url, self.request.run_id, self.session.directory.root)
+        error: dict[str, Any] | None = outcome["error"]
+        return error
+
+    def _compute(self, spec: StageSpec, attempt: int) -> dict[str, Any]:
+        def step() -> dict[str, Any]:
+            with lives.span(self.life, spec.id, attempt) as span:
+                outcome = compute(self.session, spec, self.pipeline.gates[spec.id], attempt)
+                span(outcome["status"] == "success", outcome["error"])
+                return outcome
+
+        return DBOS.run_step({"name": f"compute {spec.id}"}, step)
+
+    def _params(self, spec: StageSpec) -> dict[str, Any]:
+        if spec.params is None:
+            return {}
+        return params_of(spec.params, self.request.settings).model_dump(mode="json")
+
+    def _transaction(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        def body() -> Any:
+            with environment_apart(self.request.run_id):
+                return function(self.runtime.datasource.sql_session(), *arguments)
+
+        with environment_apart(self.request.run_id):
+            return self.runtime.datasource.run_tx_step({"name": name}, body)
+
+
+def _artifacts(outcome: dict[str, Any]) -> dict[str, Artifact]:
+    found = (Artifact.model_validate(output) for output in outcome["outputs"])
+    return {artifact.name: artifact for artifact in found}

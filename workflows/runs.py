@@ -1,0 +1,177 @@
+"""Starting, attaching to, resuming, retrying and cancelling runs."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from quantctl.contracts.errors import ConfigError, DataMissing
+from quantctl.contracts.ids import check_run_id
+from quantctl.contracts.records.run import RunRequest
+from quantctl.lake import lock, state
+from quantctl.workflows.runtime import Places
+
+TERMINAL = ("SUCCESS", "FAILED", "CANCELLED")
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Where a run stands, as any reader sees it.
+
+    state : QUEUED RUNNING INTERRUPTED SUCCESS FAILED CANCELLED
+    exit_code : of a finished run; 5 for an interrupted one; null while it waits or runs
+    """
+
+    run_id: str
+    profile: str
+    pipeline: str
+    state: str
+    stage: str | None
+    attempt: int
+    exit_code: int | None
+    code: str | None
+    message: str | None
+    worker: str | None
+    created_at: str
+    closed_at: str | None
+    as_of: str | None
+    snapshot: str | None
+
+
+_STATUS = """
+SELECT w.workflow_uuid AS run_id, w.status AS engine, w.executor_id AS executor, w.inputs AS inputs,
+       r.profile, r.pipeline, r.state, r.stage, r.attempt, r.exit_code, r.code, r.message,
+       r.created_at, r.closed_at, r.as_of, r.snapshot, r.head_seq
+FROM workflow_status w LEFT JOIN runs r ON r.run_id = w.workflow_uuid
+WHERE w.name IN ('alpha.v1', 'data.v1')
+"""
+
+
+def status(places: Places, run_id: str) -> RunStatus | None:
+    """Status of one run, or null when the state database does not know it."""
+    check_run_id(run_id)
+    found = _statuses(places, " AND w.workflow_uuid = ?", (run_id,))
+    return found[0] if found else None
+
+
+def require_status(places: Places, run_id: str) -> RunStatus:
+    """Status of a run that must exist (`RUN_NOT_FOUND`, exit 3)."""
+    found = status(places, run_id)
+    if found is None:
+        raise DataMissing("RUN_NOT_FOUND", f"there is no run {run_id!r}", remedy="quantctl list")
+    return found
+
+
+def statuses(places: Places, *, limit: int = 50) -> list[RunStatus]:
+    """The newest runs first."""
+    return _statuses(places, " ORDER BY w.created_at DESC, w.workflow_uuid LIMIT ?", (limit,))
+
+
+def _statuses(places: Places, tail: str, arguments: tuple[Any, ...]) -> list[RunStatus]:
+    worker = lock.holder(places.lock)
+    with state.reader(places.state_url) as connection:
+        if connection is None:
+            return []
+        try:
+            rows = connection.execute(_STATUS + tail, arguments).fetchall()
+        except sqlite3.OperationalError:
+            return []  # our tables exist, the engine has not made its own yet: no run was ever started
+    return [_status(row, worker) for row in rows]
+
+
+def _status(row: sqlite3.Row, worker: str | None) -> RunStatus:
+    request = None if row["profile"] else _request(row["inputs"])
+    closed = row["state"] in TERMINAL and row["engine"] in ("SUCCESS", "ERROR", "PENDING")
+    label = row["state"] if closed else _open_state(row, worker)
+    return RunStatus(
+        run_id=row["run_id"],
+        profile=row["profile"] or (request.profile if request else ""),
+        pipeline=row["pipeline"] or (request.pipeline if request else ""),
+        state=label,
+        stage=row["stage"],
+        attempt=row["attempt"] or 1,
+        exit_code=5 if label == "INTERRUPTED" else row["exit_code"] if closed else None,
+        code=row["code"],
+        message=row["message"],
+        worker=worker if label == "RUNNING" else None,
+        created_at=row["created_at"] or (request.created_at if request else ""),
+        closed_at=row["closed_at"],
+        as_of=row["as_of"] or (request.as_of if request else None),
+        snapshot=row["snapshot"],
+    )
+
+
+def _open_state(row: sqlite3.Row, worker: str | None) -> str:
+    if row["engine"] == "CANCELLED":
+        return "CANCELLED"
+    if row["engine"] in ("PENDING", "ENQUEUED") and row["executor"] == worker and worker is not None:
+        return "RUNNING" if row["engine"] == "PENDING" else "QUEUED"
+    if row["engine"] == "ENQUEUED" and (row["head_seq"] is None or worker is not None):
+        return "QUEUED"
+    return "INTERRUPTED"
+
+
+def request_of(places: Places, run_id: str) -> RunRequest | None:
+    """The stored input of a run."""
+    with state.reader(places.state_url) as connection:
+        if connection is None:
+            return None
+        try:
+            row = connection.execute(
+                "SELECT inputs FROM workflow_status WHERE workflow_uuid = ?", (run_id,)
+            ).fetchone()
+        except sqlite3.OperationalError:
+            return None
+    return _request(row["inputs"]) if row else None
+
+
+def _request(inputs: str) -> RunRequest:
+    return RunRequest.model_validate(json.loads(inputs)["positionalArgs"][0])
+
+
+def has_genesis(places: Places, run_id: str) -> bool:
+    """Whether the run's ledger has begun."""
+    with state.reader(places.state_url) as connection:
+        if connection is None:
+            return False
+        found = connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    return found is not None
+
+
+def stages_not_started(places: Places, run_id: str, stages: list[str]) -> list[str]:
+    """The stages of a run that have no intent record in its current attempt."""
+    with state.reader(places.state_url) as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT step FROM run_ledger WHERE run_id = ? AND type = 'stage'", (run_id,)
+        ).fetchall() if connection else []  # fmt: skip
+    started = {row["step"] for row in rows}
+    return [stage for stage in stages if stage not in started]
+
+
+def attach(places: Places, request: RunRequest) -> RunStatus | None:
+    """The run that already has this id, if its inputs are the same; null for a new id.
+
+    Different inputs are `RUN_ID_CONFLICT` (exit 2), naming what differs. There is never a second
+    genesis.
+    """
+    known = request_of(places, request.run_id)
+    if known is None:
+        return None
+    theirs, ours = known.inputs(), request.inputs()
+    differs = sorted(key for key in ours if ours[key] != theirs.get(key))
+    if differs:
+        detail = "; ".join(f"{key}: {_brief(theirs.get(key))} -> {_brief(ours[key])}" for key in differs)
+        raise ConfigError(
+            "RUN_ID_CONFLICT",
+            f"run {request.run_id} exists with other inputs ({detail})",
+            where=request.run_id,
+            remedy="choose another --run-id, or repeat the command with the inputs it was started with",
+        )
+    return require_status(places, request.run_id)
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return text if len(text) <= 40 else text[:37] + "..."

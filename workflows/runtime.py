@@ -1,0 +1,77 @@
+"""What a worker process has at hand while it executes runs. Set once, when the worker starts."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quantctl.contracts.errors import EnvironmentFault, InternalError, Interrupted
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a process keeps things; resolved from settings at the front door."""
+
+    data_dir: Path
+    lakehouse_dir: Path
+    artifacts_dir: Path
+    export_dir: Path
+    state_url: str
+
+    @property
+    def lock(self) -> Path:
+        return self.data_dir / "state" / "worker.lock"
+
+    @property
+    def cache(self) -> Path:
+        return self.data_dir / "cache"
+
+    @property
+    def ledger_parts(self) -> Path:
+        return self.data_dir / "ledger"
+
+    @property
+    def catalog(self) -> Path:
+        return self.data_dir / "catalog.duckdb"
+
+    def run_root(self, run_id: str) -> Path:
+        return self.artifacts_dir / "summaries" / "runs" / run_id
+
+
+@dataclass
+class Runtime:
+    """The worker's engine, datasource and signals."""
+
+    places: Places
+    worker: str
+    engine: Engine
+    datasource: Any
+    min_free_mb: int
+    stop: threading.Event
+    faults: dict[str, EnvironmentFault] = field(default_factory=dict)
+
+    def check_stop(self, stage: str) -> None:
+        """Raise `Interrupted` when the process was asked to start no further stage."""
+        if self.stop.is_set():
+            raise Interrupted("INTERRUPTED", f"interrupted at {stage}; nothing lost", where=stage)
+
+
+_current: Runtime | None = None
+
+
+def install(runtime: Runtime | None) -> None:
+    """Make `runtime` the one that workflows of this process use; null when the worker stops."""
+    global _current
+    _current = runtime
+
+
+def current() -> Runtime:
+    """The runtime of this process."""
+    if _current is None:
+        raise InternalError("INTERNAL", "a workflow ran outside a worker")
+    return _current

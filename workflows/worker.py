@@ -1,0 +1,181 @@
+"""The worker: the process that holds the lock, launches the workflow engine and executes runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from quantctl.contracts.errors import ConfigError
+from quantctl.contracts.records.run import PROTOCOL
+from quantctl.lake import state
+from quantctl.lake.ledger import timestamp
+from quantctl.lake.lock import WorkerLock
+from quantctl.workflows import runtime as runtimes
+from quantctl.workflows.names import QUEUE
+from quantctl.workflows.faults import environment_apart
+from quantctl.workflows.runtime import Places, Runtime
+
+POLL_SECONDS = 0.1
+CLAIMED_SECONDS = 24 * 3600  # a run that was claimed just before leaving is finished first
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a worker may use: megabytes kept free, runs at once, seconds for a stage to finish."""
+
+    min_free_mb: int = 200
+    parallel: int = 1
+    grace_seconds: float = 30.0
+
+
+class Worker:
+    """Holds the lock from `start` to `stop`. One process has at most one.
+
+    name : `run-<run_id>` for the worker embedded in a command, `worker-1` for a long-lived one.
+        The engine recovers what an executor of the same name left pending, so an embedded worker
+        takes up its own run only.
+    """
+
+    def __init__(self, places: Places, name: str, limits: Limits, stop: threading.Event) -> None:
+        self.places = places
+        self.name = name
+        self._limits = limits
+        self._stop = stop
+        self._lock = WorkerLock(places.lock)
+        self.runtime: Runtime | None = None
+
+    def start(self) -> bool:
+        """Become the worker; false when another process is it."""
+        if not self._lock.acquire(self.name):
+            return False
+        try:
+            self._launch()
+        except BaseException:
+            self.stop()
+            raise
+        return True
+
+    def _launch(self) -> None:
+        from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SQLAlchemyDatasource
+
+        import quantctl.workflows.atomic  # noqa: F401  registers the workflows before the launch
+
+        with environment_apart(self.name):
+            engine = state.open_engine(self.places.state_url)
+        serializer = DBOSPortableJSONSerializer()
+        quiet_engine()
+        config: DBOSConfig = {
+            "name": "quantctl",
+            "system_database_url": self.places.state_url,
+            "system_database_engine": engine,
+            "executor_id": self.name,
+            "application_version": PROTOCOL,
+            "serializer": serializer,
+            "log_level": "ERROR",
+            "notification_listener_polling_interval_sec": 0.5,
+        }
+        DBOS(config=config)
+        datasource = SQLAlchemyDatasource.create(
+            database_url=self.places.state_url, engine=engine, serializer=serializer
+        )
+        self.runtime = Runtime(self.places, self.name, engine, datasource, self._limits.min_free_mb, self._stop)
+        runtimes.install(self.runtime)
+        self._sign_in()
+        DBOS.launch()
+        DBOS.register_queue(
+            QUEUE, worker_concurrency=self._limits.parallel, polling_interval_sec=POLL_SECONDS,
+            on_conflict="always_update",
+        )  # fmt: skip
+
+    def enqueue(self, request: dict[str, Any]) -> None:
+        """Start a run that the engine does not know yet; a known id is left as it is."""
+        from dbos import DBOS, SetWorkflowID
+
+        from quantctl.workflows import atomic
+
+        function = atomic.dataops if request["pipeline"].startswith("data.") else atomic.alpha
+        with SetWorkflowID(request["run_id"]):
+            DBOS.enqueue_workflow(QUEUE, function, request)
+
+    def adopt(self, run_id: str) -> None:
+        """Take up a pending run of a worker that is gone (we hold the lock, so it is)."""
+        from dbos import DBOS
+
+        DBOS.resume_workflow(run_id, queue_name=QUEUE)
+
+    def rewind(self, run_id: str, operation: int) -> None:
+        """Run a finished run again from an operation on."""
+        from dbos import DBOS
+
+        DBOS.rewind_workflow(run_id, start_step=operation, queue_name=QUEUE)
+
+    def serve(self, finished: Callable[[], bool]) -> None:
+        """Execute what is queued until `finished`; asked to stop, for the grace time at most."""
+        deadline = None
+        while not finished():
+            if self._stop.is_set():
+                deadline = deadline or time.monotonic() + self._limits.grace_seconds
+                if self.idle() or time.monotonic() > deadline:
+                    return
+            time.sleep(POLL_SECONDS / 2)
+
+    def idle(self) -> bool:
+        """Whether no run executes in this process."""
+        from dbos import DBOS
+
+        return not DBOS.list_workflows(status="PENDING", executor_id=self.name, load_input=False)
+
+    def stop(self) -> None:
+        """Leave: take no further run, finish what was claimed meanwhile, release the lock last."""
+        if self.runtime is not None:
+            from dbos import DBOS
+
+            DBOS.destroy(workflow_completion_timeout_sec=0 if self._stop.is_set() else CLAIMED_SECONDS)
+            self._sign_out()
+            self.runtime.engine.dispose()
+            runtimes.install(None)
+            self.runtime = None
+        self._lock.release()
+
+    def _sign_in(self) -> None:
+        from sqlalchemy import text
+
+        assert self.runtime is not None
+        with self.runtime.engine.begin() as sql:
+            sql.execute(
+                text("INSERT INTO workers (worker, started) VALUES (:w, :t) ON CONFLICT (worker)"
+                     " DO UPDATE SET started = excluded.started, ended = NULL"),
+                {"w": self.name, "t": timestamp(datetime.now(UTC))},
+            )  # fmt: skip
+
+    def _sign_out(self) -> None:
+        from sqlalchemy import text
+
+        assert self.runtime is not None
+        with self.runtime.engine.begin() as sql:
+            sql.execute(
+                text("UPDATE workers SET ended = :t WHERE worker = :w"),
+                {"w": self.name, "t": timestamp(datetime.now(UTC))},
+            )
+
+
+def quiet_engine() -> None:
+    """The workflow engine's own log lines are for its developers."""
+    logging.getLogger("dbos").setLevel(logging.CRITICAL)
+
+
+def refuse_stray_database(working_directory: Any) -> None:
+    """Refuse to start where the `dbos` command has made a state database of its own."""
+    stray = working_directory / "quantctl.sqlite"
+    if stray.exists():
+        raise ConfigError(
+            "STATE_URL_MISMATCH",
+            "the dbos command keeps another state database here",
+            where=str(stray),
+            remedy="remove it, and export TV_STATE_URL=$(quantctl doctor --state-url) for `dbos workflow`",
+        )

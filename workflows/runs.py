@@ -41,7 +41,8 @@ class RunStatus:
 
 
 _STATUS = """
-SELECT w.workflow_uuid AS run_id, w.status AS engine, w.executor_id AS executor, w.inputs AS inputs,
+SELECT w.workflow_uuid AS run_id, w.status AS engine, w.executor_id AS executor,
+       (SELECT i.inputs FROM workflow_input i WHERE i.workflow_uuid = w.workflow_uuid) AS inputs,
        r.profile, r.pipeline, r.state, r.stage, r.attempt, r.exit_code, r.code, r.message,
        r.created_at, r.closed_at, r.as_of, r.snapshot, r.head_seq
 FROM workflow_status w LEFT JOIN runs r ON r.run_id = w.workflow_uuid
@@ -120,7 +121,7 @@ def request_of(places: Places, run_id: str) -> RunRequest | None:
             return None
         try:
             row = connection.execute(
-                "SELECT inputs FROM workflow_status WHERE workflow_uuid = ?", (run_id,)
+                "SELECT inputs FROM workflow_input WHERE workflow_uuid = ?", (run_id,)
             ).fetchone()
         except sqlite3.OperationalError:
             return None
@@ -159,10 +160,10 @@ def attach(places: Places, request: RunRequest) -> RunStatus | None:
     known = request_of(places, request.run_id)
     if known is None:
         return None
-    theirs, ours = known.inputs(), request.inputs()
-    differs = sorted(key for key in ours if ours[key] != theirs.get(key))
+    theirs, ours = _flat(known.inputs()), _flat(request.inputs())
+    differs = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
     if differs:
-        detail = "; ".join(f"{key}: {_brief(theirs.get(key))} -> {_brief(ours[key])}" for key in differs)
+        detail = "; ".join(f"{key}: {_brief(theirs.get(key))} -> {_brief(ours.get(key))}" for key in differs)
         raise ConfigError(
             "RUN_ID_CONFLICT",
             f"run {request.run_id} exists with other inputs ({detail})",
@@ -170,6 +171,18 @@ def attach(places: Places, request: RunRequest) -> RunStatus | None:
             remedy="choose another --run-id, or repeat the command with the inputs it was started with",
         )
     return require_status(places, request.run_id)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of nested mappings; the settings' own keys stand without `settings.`."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = key if prefix in ("", "settings.") else prefix + key
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, "settings." if name == "settings" else name + ".")
+        else:
+            flat[name] = value
+    return flat
 
 
 def _brief(value: Any) -> str:

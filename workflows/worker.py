@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -68,7 +67,6 @@ class Worker:
         with environment_apart(self.name):
             engine = state.open_engine(self.places.state_url)
         serializer = DBOSPortableJSONSerializer()
-        quiet_engine()
         config: DBOSConfig = {
             "name": "quantctl",
             "system_database_url": self.places.state_url,
@@ -76,7 +74,7 @@ class Worker:
             "executor_id": self.name,
             "application_version": PROTOCOL,
             "serializer": serializer,
-            "log_level": "ERROR",
+            "log_level": "CRITICAL",
             "notification_listener_polling_interval_sec": 0.5,
         }
         DBOS(config=config)
@@ -162,11 +160,6 @@ class Worker:
                 text("UPDATE workers SET ended = :t WHERE worker = :w"),
                 {"w": self.name, "t": timestamp(datetime.now(UTC))},
             )
-
-
-def quiet_engine() -> None:
-    """The workflow engine's own log lines are for its developers."""
-    logging.getLogger("dbos").setLevel(logging.CRITICAL)
 
 
 def refuse_stray_database(working_directory: Any) -> None:

@@ -14,7 +14,6 @@ CODES: dict[str, Code] = {
     "LEDGER_VALUE": Code(70, "A ledger record holds more than 16 KiB or a value without a canonical form."),
     "OUTCOME_TOO_LARGE": Code(70, "A stage's outcome exceeds 64 KiB; long lists belong in an artifact."),
     "STAGE_OUTPUT": Code(70, "A stage returned an artifact that it does not declare."),
-    "INTERNAL": Code(70, "An internal error; the log has the traceback."),
     # pipelines and stages
     "PIPELINE_UNKNOWN": Code(2, "There is no pipeline of that name."),
     "PIPELINE_INVALID": Code(70, "A stage reads what no earlier stage writes."),
@@ -43,7 +42,6 @@ CODES: dict[str, Code] = {
     "DISK_READ_ONLY": Code(5, "The file system is read-only or permission is denied."),
     "DISK_IO": Code(5, "The device reported an I/O error."),
     "OUT_OF_MEMORY": Code(5, "Memory is used up."),
-    "INTERRUPTED": Code(5, "A signal asked the process to stop; nothing is lost."),
     "DETACHED": Code(5, "The command only followed a run, which goes on elsewhere."),
     "SPACE_SHORT": Code(3, "Too little disk space to begin a run."),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 import polars as pl
@@ -9,7 +11,7 @@ import polars as pl
 from quantctl.contracts.artifacts import ARTIFACTS, Row
 from quantctl.contracts.errors import DataUnhealthy
 from quantctl.contracts.stage import Finding, Judgement, Loaded, Outcome, RunFacts, StageParams, gate, stage
-from quantctl.contracts.settings import SleeveSettings
+from quantctl.contracts.settings.sleeve import SleeveSettings
 from quantctl.workflows import pipelines
 
 
@@ -25,6 +27,17 @@ def double(*, params: TinyParams, run: RunFacts) -> Outcome:
     frame = pl.DataFrame({"x": list(range(10))}).with_columns(y=pl.col("x") * 2)
     finding = Finding(level="INFO", code="TINY", message=f"doubled for {run.run_id}")
     return Outcome({"tiny_doubled": frame}, [finding], {"rows": frame.height})
+
+
+@stage("tiny.careless", writes=("tiny_total",))
+def careless(tiny_doubled: pl.DataFrame) -> Outcome:
+    """A deliberately wrong effect: it appends to a file outside the runner's care (positive control)."""
+    with open(os.environ["TINY_CARELESS"], "a") as stream:
+        stream.write("once\n")
+    if not os.path.exists(os.environ["TINY_CARELESS"] + ".killed"):
+        open(os.environ["TINY_CARELESS"] + ".killed", "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Outcome({"tiny_total": {"sum": int(tiny_doubled["y"].sum())}})
 
 
 @gate("tiny_rows", stage="tiny.double", order=1, writes="tiny_verdict")
@@ -51,6 +64,7 @@ def register() -> None:
         "tiny_total": Row("data/tiny_total.json", "json"),
         "tiny_verdict": Row("data/gates/tiny.json", "json", "records.verdict:Verdict"),
     })  # fmt: skip
-    pipelines.PIPELINES["tiny.full"] = ("tiny:double", "tiny:total")
+    last = "tiny:careless" if "TINY_CARELESS" in os.environ else "tiny:total"
+    pipelines.PIPELINES["tiny.full"] = ("tiny:double", last)
     if "tiny:rows" not in pipelines.GATES:
         pipelines.GATES = (*pipelines.GATES, "tiny:rows")

@@ -1,0 +1,115 @@
+"""The hash chain of the run ledger: how a record is sealed, and how a chain is verified.
+
+`hash` covers the whole record, so a change anywhere breaks the chain; `body_hash` leaves out what
+depends on time and place (`seq, ts, span_id` and the hashes), so equal runs have equal bodies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from quantctl.contracts.canonical import canonical, hash_json
+from quantctl.contracts.stage import Finding
+
+GENESIS_HASH = "0" * 64
+TIMELESS_OUT = frozenset({"seq", "ts", "span_id", "prev_hash", "hash", "body_hash"})
+FIELDS = frozenset({
+    "v", "seq", "ts", "type", "run_id", "profile", "trace_id", "span_id", "step", "attempt", "status",
+    "code", "inputs", "outputs", "data", "prev_hash", "body_hash", "hash",
+})  # fmt: skip
+
+
+def seal(record: Mapping[str, Any], prev_hash: str) -> dict[str, Any]:
+    """`record` with `prev_hash`, `body_hash` and `hash`; raises `ARTIFACT_NONFINITE` on NaN."""
+    sealed = dict(record) | {"prev_hash": prev_hash, "body_hash": body_hash(record)}
+    return sealed | {"hash": record_hash(sealed)}
+
+
+def body_hash(record: Mapping[str, Any]) -> str:
+    """sha256 of the canonical record without what depends on time, place and position."""
+    return hash_json({k: v for k, v in record.items() if k not in TIMELESS_OUT})
+
+
+def record_hash(record: Mapping[str, Any]) -> str:
+    """sha256 of the canonical record without `hash`."""
+    return hash_json({k: v for k, v in record.items() if k != "hash"})
+
+
+def body_chain(records: Iterable[Mapping[str, Any]]) -> str:
+    """sha256 of the body hashes in sequence, one per line: how a ledger is referred to."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(f"{record['body_hash']}\n".encode())
+    return digest.hexdigest()
+
+
+def verify_chain(
+    records: Sequence[Mapping[str, Any]], head: Mapping[str, Any] | None = None, *, terminal: bool = False
+) -> list[Finding]:
+    """Findings (all ERROR) of a chain; empty when it holds.
+
+    head : `{seq, hash}` from outside the file, against which a cut tail shows
+    terminal : the run is over, so its last record must be `closed`
+    """
+    if not records:
+        return [_error("LEDGER_GENESIS", "the ledger has no record")]
+    findings = _genesis(records) + _links(records) + _constants(records)
+    last = records[-1]
+    if head is not None and (head["seq"], head["hash"]) != (last.get("seq"), last.get("hash")):
+        findings.append(_error(
+            "LEDGER_TRUNCATED", f"head is at record {head['seq']}, the last one found is {last.get('seq')}"
+        ))  # fmt: skip
+    elif terminal and last.get("type") != "closed":
+        findings.append(_error("LEDGER_TRUNCATED", "the run is over, but its last record is not `closed`"))
+    return findings
+
+
+def _genesis(records: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    places = [i for i, record in enumerate(records) if record.get("type") == "genesis"]
+    if places == [0]:
+        return []
+    return [_error("LEDGER_GENESIS", f"genesis records at {places}; record 0 must be the only one")]
+
+
+def _links(records: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    previous = GENESIS_HASH
+    for line, record in enumerate(records):
+        problem = _problem(record, line, previous)
+        if problem is not None:
+            code, message = problem
+            return [_error(code, f"record {line}: {message}", line=line)]
+        previous = record["hash"]
+    return []
+
+
+def _problem(record: Mapping[str, Any], line: int, previous: str) -> tuple[str, str] | None:
+    if set(record) != FIELDS:
+        return "LEDGER_PARSE", f"fields differ: {sorted(set(record) ^ FIELDS)}"
+    if record["seq"] != line:
+        return "LEDGER_SEQ", f"seq is {record['seq']}"
+    if record["prev_hash"] != previous:
+        return "LEDGER_LINK", "prev_hash is not the hash of the record before"
+    if record["body_hash"] != body_hash(record) or record["hash"] != record_hash(record):
+        return "LEDGER_HASH", "the record was changed after it was sealed"
+    return None
+
+
+def _constants(records: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    first = records[0]
+    for line, record in enumerate(records):
+        for name in ("run_id", "profile", "trace_id"):
+            if record.get(name) != first.get(name):
+                code = "LEDGER_TRACE" if name == "trace_id" else "LEDGER_LINK"
+                return [_error(code, f"record {line}: {name} is {record.get(name)!r}", line=line)]
+    return []
+
+
+def _error(code: str, message: str, **details: Any) -> Finding:
+    return Finding(level="ERROR", code=code, message=message, details=details)
+
+
+def line_of(record: Mapping[str, Any]) -> bytes:
+    """A record as a line of `audit.jsonl`."""
+    return canonical(record) + b"\n"

@@ -5,6 +5,6 @@ A key is `<section>.<name>[.<name>...]`. Each model refuses unknown keys and val
 
 from __future__ import annotations
 
-from quantctl.contracts.settings.whole import SECTIONS, Settings, followed
+from quantctl.contracts.settings.whole import FOLLOWERS, SECTIONS, Settings, followed
 
-__all__ = ["SECTIONS", "Settings", "followed"]
+__all__ = ["FOLLOWERS", "SECTIONS", "Settings", "followed"]

@@ -147,7 +147,9 @@ class AllocationSettings(Section):
     scarcity_fallback: RiskProfile = Field(
         "erc", description="Risk profile of a sleeve below the winner floor."
     )
-    covariance: CovarianceSettings = Field(CovarianceSettings(), description="The covariance estimator.")
+    covariance: CovarianceSettings = Field(
+        default_factory=CovarianceSettings, description="The covariance estimator."
+    )
     kappa_max: Annotated[float, Field(gt=1, le=5000)] = Field(5000, description="Largest condition number.")
     ridge_floor: Fraction = Field(0.0, description="Least conditioning intensity.")
     cluster_cap: Annotated[float, Field(gt=0, le=1)] = Field(0.25, description="Largest weight of a cluster.")
@@ -155,13 +157,18 @@ class AllocationSettings(Section):
     weight_min: Fraction = Field(0.0, description="Least weight of an atom.")
     min_obs: Annotated[int, Field(ge=2)] = Field(20, description="Fewest rows of the window, in bars.")
     clusters: ClusterSettings = Field(
-        ClusterSettings(), description="Clusters of synthetic streams; default: selection.clusters."
+        default_factory=ClusterSettings,
+        description="Clusters of synthetic streams; default: selection.clusters.",
     )
-    beta: BetaSettings = Field(BetaSettings(), description="The beta row.")
-    hrp: HrpSettings = Field(HrpSettings(), description="The hierarchical tree.")
-    barbell: BarbellSettings = Field(BarbellSettings(), description="Aggressors and core.")
-    adaptive: AdaptiveSettings = Field(AdaptiveSettings(), description="The profile by quadrant.")
-    market_neutral: MarketNeutralSettings = Field(MarketNeutralSettings(), description="The neutral profile.")
+    beta: BetaSettings = Field(default_factory=BetaSettings, description="The beta row.")
+    hrp: HrpSettings = Field(default_factory=HrpSettings, description="The hierarchical tree.")
+    barbell: BarbellSettings = Field(default_factory=BarbellSettings, description="Aggressors and core.")
+    adaptive: AdaptiveSettings = Field(
+        default_factory=AdaptiveSettings, description="The profile by quadrant."
+    )
+    market_neutral: MarketNeutralSettings = Field(
+        default_factory=MarketNeutralSettings, description="The neutral profile."
+    )
     l2_by_quadrant: dict[Quadrant, NonNegative] = Field(
         {"NORMAL": 0.05, "EXPANSION": 0.05, "INFLATIONARY_TREND": 0.10, "STAGNATION": 0.10, "CRISIS": 0.20},
         description="Quadrant to ridge penalty, in units of the mean variance.",

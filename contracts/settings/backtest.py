@@ -83,7 +83,9 @@ class BacktestSettings(Section):
         ("custom",), description="Simulators."
     )
     simulator_timeout_s: Positive = Field(600, description="Longest run of a foreign simulator, in seconds.")
-    gates: ScoreboardSettings = Field(ScoreboardSettings(), description="Limits of the scoreboard.")
+    gates: ScoreboardSettings = Field(
+        default_factory=ScoreboardSettings, description="Limits of the scoreboard."
+    )
 
     @model_validator(mode="after")
     def _no_gap(self) -> BacktestSettings:

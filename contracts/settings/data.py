@@ -165,16 +165,24 @@ class DataSettings(Section):
     writer_wait_s: NonNegative = Field(
         60, description="Longest wait of a writer that loses commit races, in seconds."
     )
-    http: HttpSettings = Field(HttpSettings(), description="Requests of DataOps.")
-    freshness: FreshnessSettings = Field(FreshnessSettings(), description="Age of bars.")
-    gaps: GapSettings = Field(GapSettings(), description="Missing sessions.")
-    toxicity: ToxicitySettings = Field(ToxicitySettings(), description="Bars that nobody should trade on.")
-    ingest: IngestSettings = Field(IngestSettings(), description="Bars from the network.")
-    retry: RetrySettings = Field(RetrySettings(), description="Passes over symbols that failed.")
-    repair: RepairSettings = Field(RepairSettings(), description="Filling gaps from the venue.")
-    metadata: MetadataSettings = Field(MetadataSettings(), description="Completeness of instrument rules.")
-    gc: GcSettings = Field(GcSettings(), description="What may be collected.")
-    promotion: PromotionSettings = Field(PromotionSettings(), description="Evidence of a promotion.")
+    http: HttpSettings = Field(default_factory=HttpSettings, description="Requests of DataOps.")
+    freshness: FreshnessSettings = Field(default_factory=FreshnessSettings, description="Age of bars.")
+    gaps: GapSettings = Field(default_factory=GapSettings, description="Missing sessions.")
+    toxicity: ToxicitySettings = Field(
+        default_factory=ToxicitySettings, description="Bars that nobody should trade on."
+    )
+    ingest: IngestSettings = Field(default_factory=IngestSettings, description="Bars from the network.")
+    retry: RetrySettings = Field(
+        default_factory=RetrySettings, description="Passes over symbols that failed."
+    )
+    repair: RepairSettings = Field(default_factory=RepairSettings, description="Filling gaps from the venue.")
+    metadata: MetadataSettings = Field(
+        default_factory=MetadataSettings, description="Completeness of instrument rules."
+    )
+    gc: GcSettings = Field(default_factory=GcSettings, description="What may be collected.")
+    promotion: PromotionSettings = Field(
+        default_factory=PromotionSettings, description="Evidence of a promotion."
+    )
 
     @model_validator(mode="after")
     def _floor_within_lookback(self) -> DataSettings:

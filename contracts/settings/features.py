@@ -70,7 +70,7 @@ class FeaturesSettings(Section):
     hurst_random_walk_max: Fraction = Field(0.52, description="Upper edge of the random-walk band of Hurst.")
     hurst_toxic: Fraction = Field(0.55, description="Hurst above which a losing stream is persistent.")
     calibrated: CalibratedSettings = Field(
-        CalibratedSettings(), description="Thresholds on the calibrated scale."
+        default_factory=CalibratedSettings, description="Thresholds on the calibrated scale."
     )
     eci_hurdle: Finite = Field(0.0, description="Least annual return net of friction.")
     dominant_signal: Metric | None = Field(None, description="Metric whose weight is raised; null for none.")

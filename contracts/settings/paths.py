@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr
 
-from quantctl.contracts.settings.section import Section
+from quantctl.contracts.settings.section import Secret, Section
 
 
 class PathsSettings(Section):
@@ -18,6 +18,6 @@ class PathsSettings(Section):
     export_dir: str = Field("", description="Scan exports; empty: <data_dir>/export.")
     artifacts_dir: str = Field("", description="Run directories; empty: <data_dir>/artifacts.")
     governance_dir: str = Field("", description="Charters; empty: <data_dir>/governance.")
-    state_url: SecretStr = Field(
+    state_url: Secret = Field(
         SecretStr(""), description="State database; empty: SQLite below <data_dir>/state."
     )

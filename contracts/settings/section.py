@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
 from pydantic_core import PydanticCustomError
 
 from quantctl.contracts.nearest import did_you_mean
@@ -15,18 +15,21 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
+Secret = Annotated[
+    SecretStr, PlainSerializer(lambda value: "***" if value.get_secret_value() else "", when_used="json")
+]
 AtLeastOne = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
     """A section of the settings: unknown keys are refused, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def refusal(code: str, message: str) -> PydanticCustomError:
     """An error that a validator raises to refuse a value under its own code (an UPPER_SNAKE name)."""
-    return PydanticCustomError(code, "{reason}", {"reason": message})  # type: ignore[arg-type]
+    return PydanticCustomError(code, "{reason}", {"reason": message})
 
 
 def one_of(code: str, what: str, names: Iterable[str]) -> AfterValidator:

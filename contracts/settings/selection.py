@@ -76,12 +76,12 @@ class SelectionSettings(Section):
     min_momentum_score: Finite = Field(0.0, description="Least 60-bar compounded return of the stream.")
     eci_order_notional: Positive = Field(1e6, description="Order size of the friction estimate, in USD.")
     liquidity_ref: LiquidityReference = Field(
-        LiquidityReference(), description="Turnover at which liquidity scores 1."
+        default_factory=LiquidityReference, description="Turnover at which liquidity scores 1."
     )
-    clusters: ClusterSettings = Field(ClusterSettings(), description="Clusters of raw returns.")
-    trend: TrendSettings = Field(TrendSettings(), description="The trend-regime filter.")
+    clusters: ClusterSettings = Field(default_factory=ClusterSettings, description="Clusters of raw returns.")
+    trend: TrendSettings = Field(default_factory=TrendSettings, description="The trend-regime filter.")
     advanced_trend: AdvancedTrendSettings = Field(
-        AdvancedTrendSettings(), description="The advanced trend filter."
+        default_factory=AdvancedTrendSettings, description="The advanced trend filter."
     )
 
     @model_validator(mode="after")

@@ -45,4 +45,4 @@ class UniverseSettings(Section):
         ("BINANCE",), description="Venues preferred as the representative of an identity, best first."
     )
     wrapped: dict[str, str] = Field(WRAPPED, description="Wrapped token to the base that it stands for.")
-    peg: PegSettings = Field(PegSettings(), description="The behavioural test for pegs.")
+    peg: PegSettings = Field(default_factory=PegSettings, description="The behavioural test for pegs.")

@@ -26,30 +26,50 @@ from quantctl.contracts.settings.sleeve import SleeveSettings
 from quantctl.contracts.settings.synthesis import SynthesisSettings
 from quantctl.contracts.settings.universe import UniverseSettings
 
+# A key that follows another one when it is not given: follower prefix to leader prefix.
+FOLLOWERS: dict[str, str] = {
+    "data.strict_candidates": "data.strict",
+    "data.freshness.alpha_action": "data.strict",
+    "allocation.clusters": "selection.clusters",
+    "allocation.beta.benchmark": "backtest.benchmark_symbols",
+}
+
 
 class Settings(Section):
     """All sections; `followed` fills the keys that follow another key."""
 
-    sleeve: SleeveSettings = Field(SleeveSettings(), description="What the sleeve may hold.")
-    data: DataSettings = Field(DataSettings(), description="Bars, health and DataOps.")
-    universe: UniverseSettings = Field(UniverseSettings(), description="Which symbols may be candidates.")
-    discovery: DiscoverySettings = Field(DiscoverySettings(), description="Scanners.")
-    features: FeaturesSettings = Field(FeaturesSettings(), description="Feature parameters and flags.")
-    feature_store: FeatureStoreSettings = Field(FeatureStoreSettings(), description="Origin of features.")
-    ratings: RatingsSettings = Field(RatingsSettings(), description="How votes become ratings.")
-    selection: SelectionSettings = Field(SelectionSettings(), description="Filters and recruitment.")
-    htr: HtrSettings = Field(HtrSettings(), description="The relaxation ladder.")
-    ranking: RankingSettings = Field(RankingSettings(), description="Order of candidates.")
-    mps: MpsSettings = Field(MpsSettings(), description="Weights of the score.")
-    regime: RegimeSettings = Field(RegimeSettings(), description="The regime detector.")
-    synthesis: SynthesisSettings = Field(SynthesisSettings(), description="Atoms into streams.")
-    allocation: AllocationSettings = Field(AllocationSettings(), description="Weights.")
-    backtest: BacktestSettings = Field(BacktestSettings(), description="Windows, costs and gates.")
-    orchestration: OrchestrationSettings = Field(OrchestrationSettings(), description="Resources.")
-    governance: GovernanceSettings = Field(GovernanceSettings(), description="Signing.")
-    paths: PathsSettings = Field(PathsSettings(), description="Where things lie.")
-    perf: PerfSettings = Field(PerfSettings(), description="Time budgets.")
-    report: ReportSettings = Field(ReportSettings(), description="The forensic report.")
+    sleeve: SleeveSettings = Field(default_factory=SleeveSettings, description="What the sleeve may hold.")
+    data: DataSettings = Field(default_factory=DataSettings, description="Bars, health and DataOps.")
+    universe: UniverseSettings = Field(
+        default_factory=UniverseSettings, description="Which symbols may be candidates."
+    )
+    discovery: DiscoverySettings = Field(default_factory=DiscoverySettings, description="Scanners.")
+    features: FeaturesSettings = Field(
+        default_factory=FeaturesSettings, description="Feature parameters and flags."
+    )
+    feature_store: FeatureStoreSettings = Field(
+        default_factory=FeatureStoreSettings, description="Origin of features."
+    )
+    ratings: RatingsSettings = Field(default_factory=RatingsSettings, description="How votes become ratings.")
+    selection: SelectionSettings = Field(
+        default_factory=SelectionSettings, description="Filters and recruitment."
+    )
+    htr: HtrSettings = Field(default_factory=HtrSettings, description="The relaxation ladder.")
+    ranking: RankingSettings = Field(default_factory=RankingSettings, description="Order of candidates.")
+    mps: MpsSettings = Field(default_factory=MpsSettings, description="Weights of the score.")
+    regime: RegimeSettings = Field(default_factory=RegimeSettings, description="The regime detector.")
+    synthesis: SynthesisSettings = Field(default_factory=SynthesisSettings, description="Atoms into streams.")
+    allocation: AllocationSettings = Field(default_factory=AllocationSettings, description="Weights.")
+    backtest: BacktestSettings = Field(
+        default_factory=BacktestSettings, description="Windows, costs and gates."
+    )
+    orchestration: OrchestrationSettings = Field(
+        default_factory=OrchestrationSettings, description="Resources."
+    )
+    governance: GovernanceSettings = Field(default_factory=GovernanceSettings, description="Signing.")
+    paths: PathsSettings = Field(default_factory=PathsSettings, description="Where things lie.")
+    perf: PerfSettings = Field(default_factory=PerfSettings, description="Time budgets.")
+    report: ReportSettings = Field(default_factory=ReportSettings, description="The forensic report.")
 
     @model_validator(mode="after")
     def _across_sections(self) -> Settings:

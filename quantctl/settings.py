@@ -218,11 +218,13 @@ def _code(kind: str) -> str:
 
 def _place(path: tuple[str, ...], entries: list[Entry]) -> str:
     """Where the value at `path` was written: the last entry at, above or below it."""
-    for entry in reversed(entries):
-        shared = min(len(path), len(entry.path))
-        if shared and entry.path[:shared] == path[:shared]:
-            return entry.place
-    return entries[-1].place if entries else ""
+    places = [entry.place for entry in entries if _touches(entry.path, path)]
+    return (places or [entry.place for entry in entries] or [""])[-1]
+
+
+def _touches(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    shared = min(len(one), len(other))
+    return shared > 0 and one[:shared] == other[:shared]
 
 
 def _resolved(settings: Settings, found: _Gathered, warnings: list[ConfigError]) -> Resolved:

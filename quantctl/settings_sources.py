@@ -74,9 +74,7 @@ def _leaves(tree: dict[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple
 
 def from_overrides(overrides: Sequence[str] | Mapping[str, Any]) -> Source:
     """Entries of `key.path=value` texts (or a map of keys to values)."""
-    pairs = (
-        list(overrides.items()) if isinstance(overrides, Mapping) else [_split(text) for text in overrides]
-    )
+    given = overrides.items() if isinstance(overrides, Mapping) else map(_split, overrides)
     entries, problems = [], []
     for key, value in given:
         found = locate(tuple(key.split(".")))

@@ -4,4 +4,7 @@ from __future__ import annotations
 
 from quantctl.contracts.codes.row import Code
 
-CODES: dict[str, Code] = {}
+CODES: dict[str, Code] = {
+    # atoms and streams
+    "DIRECTION_UNKNOWN": Code(1, "A direction is neither LONG nor SHORT."),
+}

@@ -13,7 +13,6 @@ CODES: dict[str, Code] = {
     "LAKE_KEY_NULL": Code(3, "A key column of rows to be committed is null."),
     "LAKE_KEY_DUPLICATE": Code(3, "Two rows of one commit have the same key."),
     "LAKE_NONFINITE": Code(3, "A number to be committed is NaN or infinite."),
-    "LAKE_TXN_CONFLICT": Code(70, "One transaction key was used for two different commits."),
     "LAKE_SQL": Code(2, "A query over a snapshot cannot be answered."),
     "SNAPSHOT_UNKNOWN": Code(3, "The lakehouse has no such snapshot."),
     "SNAPSHOT_CORRUPT": Code(3, "A part or manifest of a snapshot is missing or altered."),

@@ -1,0 +1,56 @@
+"""Reference formulations by shape: canonicalised once, re-solved with new parameters.
+
+The modelling library is imported by the first solve that needs it, not before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantctl.steps.l4_allocation.problem import Problem
+
+if TYPE_CHECKING:
+    from quantctl.steps.l4_allocation import reference
+
+Array = NDArray[np.float64]
+
+
+class Formulations:
+    """Compiled formulations of one stage. Solves always start cold, so reuse cannot change bits."""
+
+    def __init__(self) -> None:
+        self._min_variance: dict[tuple[int, int, bool], reference.MinVariance] = {}
+        self._max_sharpe: dict[tuple[int, int, bool], reference.MaxSharpe] = {}
+        self._risk_budget: dict[tuple[int, int, bool], reference.RiskBudget] = {}
+
+    def min_variance(self, problem: Problem) -> reference.Solution:
+        """`reference.MinVariance` for a scaled problem."""
+        from quantctl.steps.l4_allocation import reference
+
+        shape = problem.size, len(problem.rows.names), reference.is_traded(problem)
+        if shape not in self._min_variance:
+            self._min_variance[shape] = reference.MinVariance(*shape[:2], traded=shape[2])
+        return self._min_variance[shape].solve(problem)
+
+    def max_sharpe(self, problem: Problem) -> reference.Solution:
+        """`reference.MaxSharpe` for a scaled problem."""
+        from quantctl.steps.l4_allocation import reference
+
+        shape = problem.size, len(problem.rows.names), reference.is_traded(problem)
+        if shape not in self._max_sharpe:
+            self._max_sharpe[shape] = reference.MaxSharpe(*shape[:2], traded=shape[2])
+        return self._max_sharpe[shape].solve(problem)
+
+    def risk_budget(
+        self, problem: Problem, budgets: Array, barrier: float, *, bounded: bool
+    ) -> reference.Solution:
+        """`reference.RiskBudget` for a scaled problem; `bounded` includes caps and rows."""
+        from quantctl.steps.l4_allocation import reference
+
+        shape = problem.size, len(problem.rows.names) if bounded else 0, bounded
+        if shape not in self._risk_budget:
+            self._risk_budget[shape] = reference.RiskBudget(*shape[:2], bounded=bounded)
+        return self._risk_budget[shape].solve(problem, budgets, barrier)

@@ -1,0 +1,207 @@
+"""Readable cvxpy formulations of the convex profiles, solved by Clarabel.
+
+Data are `Parameter`s and every problem is asserted to follow the parametrised rules, so one
+canonicalisation serves all solves of one shape. Variance is written as ‖L'w‖² with Σ = LL', since a
+quadratic form with a PSD parameter fails the strict test. All problems are in scaled units
+(`scaling.py`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+from numpy.typing import NDArray
+
+from quantctl.steps.l4_allocation.kkt import Multipliers
+from quantctl.steps.l4_allocation.problem import Problem
+
+Array = NDArray[np.float64]
+
+# Cone programs end at 1e-10; a log barrier's solution only starts the Newton polish.
+CONE_TOLERANCE = 1e-10
+BARRIER_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a solver said.
+
+    outcome : the solver's own word; `weights` and `multipliers` are null unless it has a point
+    """
+
+    outcome: str
+    iterations: int
+    weights: Array | None = None
+    multipliers: Multipliers | None = None
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether the solver claims that no point is feasible (to be proven by a certificate)."""
+        return "infeasible" in self.outcome
+
+
+class _Polytope:
+    """Parameters of l ≤ w ≤ u and G w ≤ h, shared by the formulations."""
+
+    def __init__(self, size: int, rows: int) -> None:
+        self.lower, self.upper = cp.Parameter(size), cp.Parameter(size)
+        self.matrix, self.limit = (cp.Parameter((rows, size)), cp.Parameter(rows)) if rows else (None, None)
+
+    def assign(self, problem: Problem) -> None:
+        self.lower.value, self.upper.value = problem.floors, problem.caps
+        if self.matrix is not None and self.limit is not None:
+            self.matrix.value, self.limit.value = problem.rows.matrix, problem.rows.limit
+
+
+class _Trade:
+    """c(1't + vκ) with t ≥ ±(y − κw_prev): the cost of trading, homogenised (κ = 1: in w itself)."""
+
+    def __init__(self, size: int) -> None:
+        self.previous, self.traded = cp.Parameter(size), cp.Variable(size)
+        self.turnover, self.exit_cost = cp.Parameter(nonneg=True), cp.Parameter(nonneg=True)
+
+    def cost_of(self, y: Any, kappa: Any) -> tuple[Any, list[Any]]:
+        moved = y - self.previous * kappa
+        cost = self.turnover * cp.sum(self.traded) + self.exit_cost * kappa
+        return cost, [self.traded >= moved, self.traded >= -moved]
+
+    def assign(self, problem: Problem) -> None:
+        self.previous.value, self.turnover.value = problem.w_prev, problem.turnover
+        self.exit_cost.value = problem.turnover * problem.exit_turnover
+
+
+class MinVariance:
+    """min w'Σw + γ‖w‖² + c‖w − w_prev‖₁   s.t. 1'w = 1, l ≤ w ≤ u, G w ≤ h   (m = 1 when scaled)."""
+
+    def __init__(self, size: int, rows: int, *, traded: bool) -> None:
+        self.w, self.factor = cp.Variable(size), cp.Parameter((size, size))
+        self.l2, self.trade = cp.Parameter(nonneg=True), _Trade(size) if traded else None
+        self.set = _Polytope(size, rows)
+        self.budget = cp.sum(self.w) == 1
+        self.floor, self.cap = self.w >= self.set.lower, self.w <= self.set.upper
+        self.rows = [] if self.set.matrix is None else [self.set.matrix @ self.w <= self.set.limit]
+        cost, trades = self.trade.cost_of(self.w, 1.0) if self.trade else (0.0, [])
+        risk = cp.sum_squares(self.factor.T @ self.w) + self.l2 * cp.sum_squares(self.w)
+        self.problem = cp.Problem(
+            cp.Minimize(risk + cost), [self.budget, self.floor, self.cap, *self.rows, *trades]
+        )
+        assert self.problem.is_dcp(dpp=True)
+
+    def solve(self, problem: Problem) -> Solution:
+        """Weights and multipliers of a scaled `problem`."""
+        self.set.assign(problem)
+        self.factor.value, self.l2.value = np.linalg.cholesky(problem.cov), problem.l2
+        if self.trade:
+            self.trade.assign(problem)
+        outcome, iterations = _solve(self.problem, CONE_TOLERANCE)
+        if self.w.value is None:
+            return Solution(outcome, iterations)
+        lam = Multipliers(
+            float(self.budget.dual_value), _dual(self.floor), _dual(self.cap),
+            _dual(self.rows[0]) if self.rows else np.zeros(0), 0.0,
+        )  # fmt: skip
+        return Solution(outcome, iterations, np.asarray(self.w.value), lam)
+
+
+class MaxSharpe:
+    """max ((μ−rf)'w − c(‖w−w_prev‖₁ + v)) / √(w'(Σ+γI)w), homogenised by y = κw (Schaible 1974).
+
+    min y'(Σ+γI)y   s.t. (μ−rf)'y − c(1't + vκ) ≥ 1, t ≥ ±(y − κw_prev), 1'y = κ, κl ≤ y ≤ κu,
+    G y ≤ κh;   w = y/κ.
+    """
+
+    def __init__(self, size: int, rows: int, *, traded: bool) -> None:
+        self.y, self.kappa = cp.Variable(size), cp.Variable()
+        self.factor, self.excess = cp.Parameter((size, size)), cp.Parameter(size)
+        self.l2, self.trade = cp.Parameter(nonneg=True), _Trade(size) if traded else None
+        self.set = _Polytope(size, rows)
+        cost, trades = self.trade.cost_of(self.y, self.kappa) if self.trade else (0.0, [])
+        self.budget = cp.sum(self.y) == self.kappa
+        self.floor = self.y >= self.set.lower * self.kappa
+        self.cap = self.y <= self.set.upper * self.kappa
+        self.rows = (
+            [] if self.set.matrix is None else [self.set.matrix @ self.y <= self.set.limit * self.kappa]
+        )
+        self.problem = cp.Problem(
+            cp.Minimize(cp.sum_squares(self.factor.T @ self.y) + self.l2 * cp.sum_squares(self.y)),
+            [self.excess @ self.y - cost >= 1, self.kappa >= 0,
+             self.budget, self.floor, self.cap, *self.rows, *trades],
+        )  # fmt: skip
+        assert self.problem.is_dcp(dpp=True)
+
+    def solve(self, problem: Problem) -> Solution:
+        """Weights w = y/κ and multipliers of the ratio's logarithm, for a scaled `problem`."""
+        self.set.assign(problem)
+        self.factor.value, self.l2.value = np.linalg.cholesky(problem.cov), problem.l2
+        self.excess.value = problem.excess
+        if self.trade:
+            self.trade.assign(problem)
+        outcome, iterations = _solve(self.problem, CONE_TOLERANCE)
+        if self.y.value is None or not float(self.kappa.value) > 0.0:
+            return Solution(outcome, iterations)
+        y, kappa = np.asarray(self.y.value), float(self.kappa.value)
+        # The multipliers of the homogenised problem, divided by ∂(y'Qy)/∂κ · κ⁻² = 2 y'Qy/κ.
+        unit = kappa / (2.0 * float(self.problem.value))
+        lam = Multipliers(
+            float(self.budget.dual_value) * unit, _dual(self.floor) * unit, _dual(self.cap) * unit,
+            _dual(self.rows[0]) * unit if self.rows else np.zeros(0), 0.0,
+        )  # fmt: skip
+        return Solution(outcome, iterations, y / kappa, lam)
+
+
+class RiskBudget:
+    """min ½x'Σx − Σ_i a_i ln x_i   s.t. x ≤ u, G x ≤ h,   a = λb.
+
+    The barrier shares no constraint with a budget: its multiplier would destroy equal risk.
+    """
+
+    def __init__(self, size: int, rows: int, *, bounded: bool) -> None:
+        self.x, self.factor = cp.Variable(size), cp.Parameter((size, size))
+        self.barrier = cp.Parameter(size, nonneg=True)
+        self.set = _Polytope(size, rows)
+        self.cap = [self.x <= self.set.upper] if bounded else []
+        self.rows = [] if self.set.matrix is None else [self.set.matrix @ self.x <= self.set.limit]
+        self.problem = cp.Problem(
+            cp.Minimize(cp.sum_squares(self.factor.T @ self.x) / 2 - self.barrier @ cp.log(self.x)),
+            [*self.cap, *self.rows],
+        )
+        assert self.problem.is_dcp(dpp=True)
+
+    def solve(self, problem: Problem, budgets: Array, barrier: float) -> Solution:
+        """x(λ) for λ = `barrier` and its multipliers, for a scaled `problem`."""
+        self.set.assign(problem)
+        self.factor.value, self.barrier.value = np.linalg.cholesky(problem.cov), barrier * budgets
+        outcome, iterations = _solve(self.problem, BARRIER_TOLERANCE)
+        if self.x.value is None:
+            return Solution(outcome, iterations)
+        none = np.zeros(problem.size)
+        lam = Multipliers(
+            0.0, none, _dual(self.cap[0]) if self.cap else none,
+            _dual(self.rows[0]) if self.rows else np.zeros(0), barrier,
+        )  # fmt: skip
+        return Solution(outcome, iterations, np.asarray(self.x.value), lam)
+
+
+def is_traded(problem: Problem) -> bool:
+    """Whether trading costs anything in `problem`."""
+    return problem.w_prev is not None and problem.turnover > 0.0
+
+
+def _dual(constraint: Any) -> Array:
+    return np.asarray(constraint.dual_value, dtype=np.float64).reshape(-1)
+
+
+def _solve(problem: cp.Problem, tolerance: float) -> tuple[str, int]:
+    """Solve with one thread; the solver's failure is an outcome, not an exception."""
+    options = {"tol_feas": tolerance, "tol_gap_abs": tolerance, "tol_gap_rel": tolerance, "max_threads": 1}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Solution may be inaccurate")
+        try:
+            problem.solve(solver=cp.CLARABEL, warm_start=False, **options)
+        except cp.error.SolverError:
+            return "solver_error", 0
+    return str(problem.status), int(problem.solver_stats.num_iters or 0)

@@ -203,7 +203,10 @@ def _problem(error: Any, entries: list[Entry]) -> ConfigError:
     message = f"{key}: {error['msg']}"
     if kind == "literal_error":
         message += did_you_mean(str(error["input"]), re.findall(r"'([^']*)'", error["ctx"]["expected"]))
-    return ConfigError(_code(kind), message, where=_place(path, entries), details={"key": key})
+    place = _place(path, entries)
+    return ConfigError(
+        _code(kind), message, where=place, remedy=f"change it at {place}", details={"key": key}
+    )
 
 
 def _code(kind: str) -> str:

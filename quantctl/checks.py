@@ -1,0 +1,226 @@
+"""The checks of `quantctl doctor`. Each looks at one thing, changes nothing and uses no network."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from quantctl.contracts.errors import QuantError, StateUnreachable
+
+if TYPE_CHECKING:
+    from quantctl.contracts.settings import Settings
+    from quantctl.workflows.runtime import Places
+
+Status = Literal["ok", "warn", "fail"]
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+ORPHAN_AGE_S = 3600.0
+_PIN = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of one check; `remedy` cures anything but ok."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+def all_checks(settings: Settings, places: Places, root: Path) -> list[Check]:
+    """Every check, in the order in which they are printed; `root` holds lock file and dbos-config.yaml."""
+    probes: tuple[Callable[[], Check], ...] = (
+        python_version,
+        lambda: packages(root / "requirements.lock"),
+        lambda: directories(places, int(settings.orchestration.min_free_mb)),
+        lambda: state_database(places.state_url),
+        lambda: worker_lock(places.lock),
+        lambda: lake(places.lakehouse_dir, settings.data.freshness.stale_hours),
+        lambda: orphans(places.data_dir),
+        threads,
+        lambda: protocol(places.state_url),
+        lambda: engine_config(root / "dbos-config.yaml", places.state_url),
+    )
+    return [_guarded(probe) for probe in probes]
+
+
+def _guarded(probe: Callable[[], Check]) -> Check:
+    try:
+        return probe()
+    except (QuantError, StateUnreachable) as problem:
+        return Check("state database", "fail", str(problem), problem.remedy)
+
+
+def python_version() -> Check:
+    """Which Python runs."""
+    return Check("python", "ok", f"{'.'.join(map(str, sys.version_info[:3]))} at {sys.prefix}")
+
+
+def packages(lock: Path) -> Check:
+    """Installed versions agree with the lock."""
+    if not lock.is_file():
+        return Check("packages", "ok", "no requirements.lock here; versions are those of the installation")
+    pins = {_normal(name): version for name, version in _PIN.findall(lock.read_text(encoding="utf-8"))}
+    installed = {_normal(d.metadata["Name"]): d.version for d in metadata.distributions()}
+    differing = [
+        f"{name} {installed[name]} (lock {version})"
+        for name, version in sorted(pins.items())
+        if name in installed and installed[name] != version
+    ]
+    if differing:
+        return Check(
+            "packages", "warn", "; ".join(differing), "pip install --require-hashes -r requirements.lock"
+        )
+    return Check("packages", "ok", f"{len(pins)} pinned, none differs")
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def directories(places: Places, min_free_mb: int) -> Check:
+    """The data directories can be written, and there is space."""
+    from quantctl.lake.files import free_bytes
+
+    for directory in (places.data_dir, places.lakehouse_dir, places.artifacts_dir):
+        nearest = next(path for path in (directory, *directory.parents) if path.exists())
+        if not os.access(nearest, os.W_OK):
+            return Check("directories", "fail", f"{nearest} is not writable", f"make {nearest} writable")
+    free = free_bytes(places.data_dir) // 2**20
+    if free < min_free_mb:
+        return Check("directories", "fail", f"{free} MB free, {min_free_mb} needed", "free disk space")
+    return Check("directories", "ok", f"{places.data_dir}: writable, {free} MB free")
+
+
+def state_database(url: str) -> Check:
+    """The state database opens and uses a write-ahead log."""
+    from quantctl.lake.state import reader
+
+    with reader(url) as connection:
+        if connection is None:
+            return Check("state database", "ok", "not created yet")
+        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+    if mode.lower() != "wal":
+        return Check("state database", "warn", f"journal mode {mode}", "quantctl doctor --fix")
+    return Check("state database", "ok", f"WAL, {runs} runs")
+
+
+def worker_lock(path: Path) -> Check:
+    """Who holds the worker lock."""
+    from quantctl.lake.lock import holder
+
+    name = holder(path)
+    return Check("worker", "ok", f"{name} is alive" if name else "none alive")
+
+
+def lake(root: Path, stale_hours: float) -> Check:
+    """The lake can be read; the newest snapshot's age; no bar of the future."""
+    if not root.exists():
+        return Check("lake", "ok", "not created yet")
+    from quantctl.lake.snapshot import Lake
+
+    try:
+        facts: dict[str, Any] = Lake(root).snapshot().facts()
+    except QuantError as problem:
+        return Check("lake", "warn", str(problem), problem.remedy)
+    newest = date.fromisoformat(str(facts["as_of"])[:10])
+    today = datetime.now(UTC).date()
+    text = f"{facts['id']} as of {newest}"
+    if newest > today:
+        return Check("lake", "fail", f"{text} is in the future of the clock ({today})", "set the clock")
+    if (today - newest).days * 24 > stale_hours:
+        return Check(
+            "lake", "warn", f"{text}, {(today - newest).days} days old", "import or ingest newer bars"
+        )
+    return Check("lake", "ok", text)
+
+
+def orphan_files(data_dir: Path) -> Iterator[Path]:
+    """Temporary files that no live writer can still own."""
+    oldest = time.time() - ORPHAN_AGE_S
+    for path in data_dir.rglob(".tmp-*"):
+        if path.is_file() and path.stat().st_mtime < oldest:
+            yield path
+
+
+def orphans(data_dir: Path) -> Check:
+    """No temporary files were left by killed processes."""
+    found = list(orphan_files(data_dir)) if data_dir.exists() else []
+    if found:
+        return Check("temporary files", "warn", f"{len(found)} orphans", "quantctl doctor --fix")
+    return Check("temporary files", "ok", "no orphans")
+
+
+def threads() -> Check:
+    """Thread limits of the environment; kernels pin their own."""
+    given = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Check("threads", "ok", f"{cores} cores; {', '.join(given) or 'no limits set'}")
+
+
+def protocol(url: str) -> Check:
+    """No pending run belongs to another protocol of stages."""
+    from quantctl.contracts.records.run import PROTOCOL
+    from quantctl.lake.state import reader
+
+    with reader(url) as connection:
+        if connection is None:
+            return Check("protocol", "ok", PROTOCOL)
+        try:
+            rows = connection.execute(
+                "SELECT workflow_uuid FROM workflow_status WHERE status IN ('PENDING', 'ENQUEUED') "
+                "AND application_version IS NOT NULL AND application_version <> ?",
+                (PROTOCOL,),
+            ).fetchall()
+        except sqlite3.OperationalError:
+            return Check("protocol", "ok", f"{PROTOCOL}, no run yet")
+    if rows:
+        names = ", ".join(row[0] for row in rows)
+        return Check(
+            "protocol", "warn", f"runs of another protocol: {names}", "start them again under a new id"
+        )
+    return Check("protocol", "ok", f"{PROTOCOL}, none of another")
+
+
+def engine_config(path: Path, url: str) -> Check:
+    """`dbos-config.yaml` names the state database of the settings."""
+    if not path.is_file():
+        return Check("dbos-config.yaml", "ok", "not here")
+    import yaml
+
+    declared = str((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("system_database_url", ""))
+    if _absolute(declared, path.parent) != _absolute(url, path.parent):
+        remedy = "export TV_STATE_URL, or set system_database_url to $(quantctl doctor --state-url)"
+        return Check(
+            "dbos-config.yaml", "warn", f"names {declared or 'no database'}, the settings {url}", remedy
+        )
+    return Check("dbos-config.yaml", "ok", "agrees with the state database")
+
+
+def _absolute(url: str, base: Path) -> str:
+    prefix = "sqlite:///"
+    return prefix + str((base / url.removeprefix(prefix)).resolve()) if url.startswith(prefix) else url
+
+
+def network(urls: dict[str, str]) -> list[Check]:
+    """Whether the venues answer (`--network` only)."""
+    import httpx
+
+    checks = []
+    for name, url in urls.items():
+        try:
+            status = httpx.get(url, timeout=5.0, follow_redirects=False).status_code
+            checks.append(Check(name, "ok", f"answers ({status})"))
+        except httpx.HTTPError as problem:
+            checks.append(Check(name, "fail", type(problem).__name__, f"check the connection to {url}"))
+    return checks

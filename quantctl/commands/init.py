@@ -1,0 +1,62 @@
+"""`quantctl init`: a working directory with profiles, a Makefile and an empty state database."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quantctl.contracts.errors import ConfigError
+from quantctl.options import Json
+from quantctl.output import emit
+from quantctl.profile_files import SHIPPED
+
+app = typer.Typer(rich_markup_mode=None)
+
+MAKEFILE = """\
+# Runs of this directory. Each recipe is quantctl calls joined by &&.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PROFILE ?=
+
+.PHONY: env-check flow-production
+env-check:
+\tquantctl doctor
+
+flow-production:
+\t@test -n "$(PROFILE)" || { echo "PROFILE is required" >&2; exit 2; }
+\tquantctl data candidates --profile $(PROFILE) && quantctl run --profile $(PROFILE)
+"""
+DIRECTORIES = ("data/lakehouse", "data/artifacts/summaries/runs", "data/export", "data/state")
+
+
+@app.command("init")
+def init(
+    directory: Annotated[Path, typer.Argument(help="Directory to prepare.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Replace profiles and Makefile that exist.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Prepare a working directory."""
+    taken = [name for name in ("profiles", "Makefile") if (directory / name).exists()]
+    if taken and not force:
+        raise ConfigError(
+            "INIT_EXISTS", f"{directory} already holds {' and '.join(taken)}", where=str(directory),
+            remedy="quantctl init --force, or another directory",
+        )  # fmt: skip
+    for name in DIRECTORIES:
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    shutil.copytree(SHIPPED, directory / "profiles", dirs_exist_ok=True)
+    (directory / "Makefile").write_text(MAKEFILE, encoding="utf-8")
+    state = _state_database(directory / "data")
+    made = [*DIRECTORIES, "profiles", "Makefile", state]
+    emit("init", {"directory": str(directory), "made": made}, "\n".join(made), as_json=as_json)
+
+
+def _state_database(data_dir: Path) -> str:
+    from quantctl.lake.state import default_url, open_engine
+
+    url = default_url(data_dir)
+    open_engine(url).dispose()
+    return url

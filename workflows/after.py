@@ -9,14 +9,16 @@ from quantctl.lake import state
 from quantctl.lake.audit_file import project
 from quantctl.lake.files import write_atomic
 from quantctl.lake.spans import read_spans
+from quantctl.workflows.projection import project_run
 from quantctl.workflows.session import Session
 
 
 def closed(session: Session) -> None:
-    """Bring `audit.jsonl` and the forensic trace up to the closing record."""
+    """Bring `audit.jsonl`, the forensic trace and the SQL surface up to the closing record."""
     places = session.runtime.places
     project(places.state_url, session.request.run_id, session.directory.root)
     write_trace(session, complete=True)
+    project_run(places, session.request.run_id)
 
 
 def write_trace(session: Session, *, complete: bool) -> None:

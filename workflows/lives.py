@@ -13,6 +13,7 @@ from quantctl.contracts.records.run import RunRequest
 from quantctl.lake.ledger import timestamp
 from quantctl.lake.spans import SpanLog
 from quantctl.workflows.faults import environment_apart
+from quantctl.workflows.logs import located
 from quantctl.workflows.runtime import Runtime
 
 
@@ -72,7 +73,8 @@ def span(
         "quant.attempt": attempt, "quant.level": "stage",
     })  # fmt: skip
     verdict: list[tuple[bool, dict[str, Any] | None]] = []
-    yield lambda ok, error: verdict.append((ok, error))
+    with located(stage_id=stage, span_id=span_id):
+        yield lambda ok, error: verdict.append((ok, error))
     ok, error = verdict[-1]
     life.log.end(span_id, ok, **({"error.code": error["code"]} if error else {}))
 

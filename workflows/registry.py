@@ -70,6 +70,14 @@ def all_stages() -> dict[str, StageSpec]:
     return {spec.id: spec for spec in sorted(specs, key=lambda spec: spec.id)}
 
 
+def require_stage(stage_id: str) -> StageSpec:
+    """A registered stage; `STAGE_UNKNOWN` (exit 2) with the nearest name otherwise."""
+    stages = all_stages()
+    if stage_id not in stages:
+        raise unknown_stage(stage_id, list(stages))
+    return stages[stage_id]
+
+
 @functools.cache
 def gates_of(stage_id: str) -> tuple[GateSpec, ...]:
     """The gates of a stage in the order in which they judge."""

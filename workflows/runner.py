@@ -8,6 +8,8 @@ operation 1 and stage k, counted from 0, opens at operation 3k + 2.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,9 +23,14 @@ from quantctl.lake.audit_file import project
 from quantctl.workflows import after, book, lives
 from quantctl.workflows.compute import compute
 from quantctl.workflows.faults import environment_apart
+from quantctl.workflows.logs import run_log
+from quantctl.workflows.projection import project_run
 from quantctl.workflows.registry import Pipeline, build
 from quantctl.workflows.runtime import Runtime, current
 from quantctl.workflows.session import Session, params_of
+
+log = logging.getLogger("quantctl.runner")
+LIVE_SECONDS = 2.0  # how stale the files of the SQL surface may be while a run is live
 
 
 def execute(payload: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +39,8 @@ def execute(payload: dict[str, Any]) -> dict[str, Any]:
     request = RunRequest.model_validate(payload)
     life = lives.begin(runtime, request)
     try:
-        result = _Run(request, runtime, life).go()
+        with run_log(runtime.places.run_root(request.run_id), request.run_id, request.trace_id):
+            result = _Run(request, runtime, life).go()
     except EnvironmentFault as fault:
         lives.end(runtime, request, life, fault.code)
         runtime.faults[request.run_id] = fault
@@ -52,11 +60,13 @@ class _Run:
         self.life = life
         self.session = Session(request, runtime)
         self.pipeline: Pipeline = build(request.pipeline)
+        self._projected = 0.0
 
     def go(self) -> dict[str, Any]:
         with environment_apart(self.request.run_id):
             self.session.directory.write("resolved_manifest", self.request.manifest())
         self._transaction("genesis", book.genesis, self.request)
+        self._project(live=False)
         error = None
         done = 0
         for spec in self.pipeline.stages:
@@ -80,19 +90,28 @@ class _Run:
         outcome = self._compute(spec, attempt)
         self.session.artifacts.update(_artifacts(outcome))
         self._transaction(f"book {spec.id}", book.book_stage, self.request, spec.id, attempt, outcome)
-        with environment_apart(self.request.run_id):
-            project(self.runtime.places.state_url, self.request.run_id, self.session.directory.root)
+        self._project(live=True)
         error: dict[str, Any] | None = outcome["error"]
         return error
 
     def _compute(self, spec: StageSpec, attempt: int) -> dict[str, Any]:
         def step() -> dict[str, Any]:
             with lives.span(self.life, spec.id, attempt) as span:
+                log.info("stage %s begins", spec.id)
                 outcome = compute(self.session, spec, self.pipeline.gates[spec.id], attempt)
                 span(outcome["status"] == "success", outcome["error"])
+                log.info("stage %s ends: %s", spec.id, outcome["status"])
                 return outcome
 
         return DBOS.run_step({"name": f"compute {spec.id}"}, step)
+
+    def _project(self, *, live: bool) -> None:
+        """Bring the projections up to date; while stages run, the SQL surface only now and then."""
+        with environment_apart(self.request.run_id):
+            project(self.runtime.places.state_url, self.request.run_id, self.session.directory.root)
+            if not live or time.monotonic() - self._projected > LIVE_SECONDS:
+                project_run(self.runtime.places, self.request.run_id)
+                self._projected = time.monotonic()
 
     def _params(self, spec: StageSpec) -> dict[str, Any]:
         if spec.params is None:

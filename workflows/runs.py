@@ -84,7 +84,7 @@ def _statuses(places: Places, tail: str, arguments: tuple[Any, ...]) -> list[Run
 
 def _status(row: sqlite3.Row, worker: str | None) -> RunStatus:
     request = None if row["profile"] else _request(row["inputs"])
-    closed = row["state"] in TERMINAL and row["engine"] in ("SUCCESS", "ERROR", "PENDING")
+    closed = row["state"] in TERMINAL and row["engine"] in ("SUCCESS", "ERROR", "CANCELLED")
     label = row["state"] if closed else _open_state(row, worker)
     return RunStatus(
         run_id=row["run_id"],

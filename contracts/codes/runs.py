@@ -44,4 +44,12 @@ CODES: dict[str, Code] = {
     "OUT_OF_MEMORY": Code(5, "Memory is used up."),
     "DETACHED": Code(5, "The command only followed a run, which goes on elsewhere."),
     "SPACE_SHORT": Code(3, "Too little disk space to begin a run."),
+    # queries, dates and addresses
+    "SQL_READ_ONLY": Code(2, "Only a single query is answered."),
+    "SQL_PATH_FORBIDDEN": Code(2, "A query names a file outside the lake."),
+    "SQL_INVALID": Code(2, "A query does not parse or names something unknown."),
+    "AS_OF_INVALID": Code(2, "An as-of date is not YYYY-MM-DD."),
+    "URI_INVALID": Code(2, "A quant:// URI is malformed."),
+    "URI_PATH_FORBIDDEN": Code(2, "A quant:// URI names a path outside its run."),
+    "STAGE_NEEDS_RUN": Code(2, "A stage run alone needs the run that holds its inputs."),
 }

@@ -1,0 +1,89 @@
+"""Where this installation keeps things, and what a run may use, as plain values from the settings."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import quantctl
+from quantctl.contracts.records.run import PROTOCOL, CodeFacts
+from quantctl.contracts.settings import Settings
+from quantctl.lake.state import default_url
+from quantctl.workflows.runtime import Places
+from quantctl.workflows.worker import Limits
+
+RECORDED_PACKAGES = ("clarabel", "cvxpy", "dbos", "duckdb", "numpy", "polars", "pydantic", "scipy")
+
+
+def places(settings: Settings) -> Places:
+    """Directories and state database of these settings, absolute."""
+    paths = settings.paths
+    data = Path(paths.data_dir).resolve()
+
+    def below(setting: str, name: str) -> Path:
+        return Path(setting).resolve() if setting else data / name
+
+    return Places(
+        data_dir=data,
+        lakehouse_dir=below(paths.lakehouse_dir, "lakehouse"),
+        artifacts_dir=below(paths.artifacts_dir, "artifacts"),
+        export_dir=below(paths.export_dir, "export"),
+        state_url=paths.state_url.get_secret_value() or default_url(data),
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    """What a worker of these settings may use."""
+    orchestration = settings.orchestration
+    return Limits(min_free_mb=int(orchestration.min_free_mb), grace_seconds=float(orchestration.grace_seconds))
+
+
+def code_facts() -> CodeFacts:
+    """Version, commit and lock of the code that runs."""
+    root = Path(quantctl.__file__).resolve().parent.parent
+    lock = root / "requirements.lock"
+    commit, dirty = _git(root)
+    return CodeFacts(
+        version=quantctl.__version__,
+        git_commit=commit,
+        dirty=dirty,
+        lock_sha256=hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
+        workflow_protocol=PROTOCOL,
+    )
+
+
+def environment_facts() -> dict[str, Any]:
+    """Python, platform and the versions of the packages that decide numbers."""
+    versions = {}
+    for name in RECORDED_PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": f"{sys.platform}-{platform.machine()}",
+        "packages": versions,
+    }
+
+
+def _git(root: Path) -> tuple[str | None, bool | None]:
+    if not (root / ".git").exists():
+        return None, None
+    try:
+        commit = _output(root, "rev-parse", "HEAD")
+        return commit, bool(_output(root, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _output(root: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()

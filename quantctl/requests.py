@@ -1,0 +1,99 @@
+"""From a command to the pinned input of a run: settings, snapshot, as-of date, code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from quantctl import installation
+from quantctl.contracts.errors import ConfigError, DataMissing
+from quantctl.contracts.ids import check_run_id, exchange_of, trace_id_of
+from quantctl.contracts.records.run import RunRequest
+from quantctl.contracts.settings import Settings
+from quantctl.lake.ledger import timestamp
+from quantctl.settings import Resolved
+from quantctl.workflows.runtime import Places
+
+BARS_PER_YEAR = {"24x7": 365}  # exchange calendars have 252 sessions
+
+
+def build(
+    resolved: Resolved,
+    pipeline: str,
+    *,
+    run_id: str | None = None,
+    snapshot: str = "latest",
+    as_of: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    replay: list[str] | None = None,
+) -> RunRequest:
+    """The request of a run. Raises `SNAPSHOT_TOO_OLD` (exit 3) when the snapshot ends before `as_of`."""
+    from quantctl.workflows.registry import build as build_pipeline
+
+    moment = datetime.now(UTC)
+    profile = resolved.profile or "defaults"
+    chosen = check_run_id(run_id or resolved.run_id or f"{profile}_{moment:%Y%m%d-%H%M%S}")
+    places = installation.places(resolved.settings)
+    pinned = {} if pipeline.startswith("data.") else _pin(places, snapshot)
+    return RunRequest(
+        run_id=chosen,
+        profile=profile,
+        trace_id=trace_id_of(chosen),
+        pipeline=pipeline,
+        created_at=timestamp(moment),
+        as_of=_as_of(as_of, pinned),
+        annualisation=annualisation(resolved.settings),
+        snapshot=pinned,
+        settings=resolved.public(),
+        origins=resolved.origins,
+        extends_chain=resolved.extends_chain,
+        profile_sha256=resolved.profile_sha256,
+        code=installation.code_facts(),
+        env=installation.environment_facts(),
+        arguments=dict(arguments or {}),
+        stages=[stage.id for stage in build_pipeline(pipeline).stages],
+        replay=replay or ["quantctl", *sys.argv[1:]],
+    )
+
+
+def annualisation(settings: Settings) -> int:
+    """Bars per year of the sleeve's calendar: that of its first benchmark's exchange."""
+    benchmarks = settings.backtest.benchmark_symbols
+    exchange = exchange_of(benchmarks[0]) if benchmarks else settings.universe.exchange_priority[0]
+    code = settings.data.calendars.get(exchange)
+    if code is None:
+        raise ConfigError(
+            "CALENDAR_UNKNOWN", f"exchange {exchange} has no calendar", where="data.calendars",
+            remedy=f"--set data.calendars.{exchange}=CODE",
+        )  # fmt: skip
+    return BARS_PER_YEAR.get(code, 252)
+
+
+def _pin(places: Places, snapshot: str) -> dict[str, Any]:
+    from quantctl.lake.snapshot import Lake
+
+    facts = Lake(places.lakehouse_dir).snapshot(snapshot).facts()
+    tables = {name: table["logical_hash"] for name, table in sorted(facts["tables"].items())}
+    kept = ("id", "manifest_sha256", "as_of", "feature_definition_hash")
+    return {key: facts.get(key) for key in kept} | {"tables": tables}
+
+
+def _as_of(wanted: str | None, pinned: Mapping[str, Any]) -> str:
+    if not pinned:
+        return wanted or ""
+    newest = str(pinned["as_of"])
+    if wanted is None:
+        return newest
+    try:
+        day = date.fromisoformat(wanted)
+    except ValueError:
+        raise ConfigError("AS_OF_INVALID", f"{wanted!r} is not a date", remedy="--as-of YYYY-MM-DD") from None
+    if day > date.fromisoformat(newest):
+        raise DataMissing(
+            "SNAPSHOT_TOO_OLD",
+            f"snapshot {pinned['id']} ends at {newest}, before {wanted}",
+            remedy="import or ingest newer bars, or choose an earlier --as-of",
+        )
+    return wanted

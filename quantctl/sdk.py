@@ -1,0 +1,228 @@
+"""The Python SDK. The command line is a thin wrapper over it; no call ever exits the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quantctl import installation
+from quantctl.contracts.artifacts import ARTIFACTS
+from quantctl.contracts.errors import ConfigError, ContractError, DataMissing
+from quantctl.contracts.nearest import did_you_mean
+from quantctl.lake import ledger, state
+from quantctl.lake.rundir import RunDirectory, require_run
+from quantctl.settings import Overrides, Resolved, resolve
+from quantctl.workflows import runs
+from quantctl.workflows.runs import RunStatus
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from quantctl.workflows.execution import Executor
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where a run stands, where its files are, and what its gates said."""
+
+    run_id: str
+    state: str
+    exit_code: int | None
+    run_dir: Path
+    status: RunStatus
+    gates: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: list[dict[str, Any]] = field(default_factory=list)
+
+
+class QuantSDK:
+    """Runs, artifacts and ledgers of one installation.
+
+    Parameters
+    ----------
+    overrides : `key.path=value` texts or a map, the highest source of settings
+    profiles_dir : where profiles are looked up first (None: `paths.profiles_dir`)
+    config : a settings file applied after the profile
+    env : process environment (None: the real one)
+    stop : set it to let the current stage finish and leave the run resumable
+    watch : called several times a second while a run is executed or followed
+    """
+
+    def __init__(
+        self,
+        *,
+        overrides: Overrides = (),
+        profiles_dir: Path | None = None,
+        config: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stop: threading.Event | None = None,
+        watch: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._sources: dict[str, Any] = {
+            "overrides": overrides, "profiles_dir": profiles_dir, "config": config, "env": env,
+        }  # fmt: skip
+        self.stop = stop or threading.Event()
+        self.watch = watch
+        self.base = resolve(**self._sources)
+        self.places = installation.places(self.base.settings)
+
+    def resolve(self, profile: str | None) -> Resolved:
+        """Settings of a profile under this SDK's sources; `PROFILE_UNKNOWN` with the nearest name."""
+        return resolve(profile, require_profile=True, **self._sources)
+
+    # runs
+
+    def run_pipeline(
+        self,
+        name: str,
+        *,
+        profile: str | None = None,
+        run_id: str | None = None,
+        snapshot: str = "latest",
+        as_of: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        remote: bool = False,
+        wait: bool = True,
+    ) -> RunResult:
+        """Run a pipeline, or attach to the run of that id.
+
+        params : settings keys (`selection.top_n`) that override every other source
+        arguments : of a DataOps pipeline
+        wait : False enqueues the run for a worker and returns
+
+        Raises `RUN_ID_CONFLICT` for a known id with other inputs, and whatever stops the run before it
+        begins; a run that fails is returned with state FAILED.
+        """
+        from quantctl import requests
+
+        resolved = self._with(params, profile, needed=not name.startswith("data."))
+        request = requests.build(
+            resolved, name, run_id=run_id, snapshot=snapshot, as_of=as_of, arguments=arguments
+        )
+        return self.result(self._executor(resolved).run(request, remote=remote, wait=wait))
+
+    def resume(self, run_id: str) -> RunResult:
+        """Continue an interrupted run; a finished one is returned as it is."""
+        return self.result(self._executor(self.base).resume(run_id))
+
+    def retry(self, run_id: str, from_stage: str | None = None) -> RunResult:
+        """Run a failed run again from its first failed stage, or an earlier one."""
+        return self.result(self._executor(self.base).retry(run_id, from_stage))
+
+    def cancel(self, run_id: str, reason: str = "") -> RunResult:
+        """Cancel a queued or interrupted run."""
+        return self.result(self._executor(self.base).cancel(run_id, reason))
+
+    def status(self, run_id: str) -> RunResult:
+        """Where a run stands (`RUN_NOT_FOUND`, exit 3)."""
+        return self.result(runs.require_status(self.places, run_id))
+
+    def runs(self, *, limit: int = 50) -> list[RunStatus]:
+        """The newest runs first."""
+        return runs.statuses(self.places, limit=limit)
+
+    def result(self, found: RunStatus) -> RunResult:
+        """A status with the gates and artifacts that its ledger names."""
+        gates, artifacts = [], []
+        with state.reader(self.places.state_url) as connection:
+            if connection is not None:
+                gates = _gates(connection, found.run_id)
+                artifacts = _artifacts(connection, found.run_id)
+        root = self.places.run_root(found.run_id)
+        return RunResult(found.run_id, found.state, found.exit_code, root, found, gates, artifacts)
+
+    # reading
+
+    def load_artifact(self, run_id: str, name: str) -> Any:
+        """A frame, model or text, its sha256 verified against the ledger (`ARTIFACT_CORRUPT`)."""
+        found = runs.require_status(self.places, run_id)
+        if name not in ARTIFACTS:
+            raise ConfigError(
+                "ARTIFACT_UNKNOWN", f"no artifact {name!r}{did_you_mean(name, ARTIFACTS)}",
+                remedy=f"quantctl show {run_id}",
+            )  # fmt: skip
+        directory = RunDirectory(self.places.artifacts_dir, run_id, found.profile)
+        sha = {row["name"]: row["sha256"] for row in self.result(found).artifacts}.get(name)
+        if sha is not None:
+            return directory.read(name, sha)
+        loaded = directory.load(name, None)
+        if loaded.problem == "missing":
+            raise DataMissing("ISOLATION_INPUT_MISSING", f"run {run_id} has no {name}", where=loaded.path)
+        if loaded.problem is not None:
+            raise ContractError("ARTIFACT_CORRUPT", loaded.detail, where=loaded.path)
+        return loaded.value
+
+    def ledger(self, run_id: str) -> Iterator[dict[str, Any]]:
+        """The records of a run in sequence, from the state database."""
+        require_run(self.places.artifacts_dir, run_id)
+        with state.reader(self.places.state_url) as connection:
+            if connection is not None:
+                yield from ledger.records(connection, run_id)
+
+    # stages
+
+    def list_stages(self, tag: str | None = None) -> list[dict[str, Any]]:
+        """Every registered stage: id, tag, purpose, inputs, outputs, gates."""
+        from quantctl.workflows.registry import all_stages, gates_of
+
+        return [
+            {
+                "id": spec.id, "tag": spec.tag, "purpose": spec.purpose, "inputs": list(spec.inputs),
+                "writes": list(spec.writes), "gates": [gate.id for gate in gates_of(spec.id)],
+            }
+            for spec in all_stages().values()
+            if tag is None or spec.tag == tag
+        ]  # fmt: skip
+
+    def stage_schema(self, stage: str) -> dict[str, Any]:
+        """JSON Schema of a stage's parameters, and the contracts of what it reads and writes."""
+        from quantctl.workflows.registry import require_stage
+
+        spec = require_stage(stage)
+        return {
+            "id": spec.id,
+            "purpose": spec.purpose,
+            "params": spec.params.model_json_schema() if spec.params else {"type": "object", "properties": {}},
+            "input": {name: _contract(name) for name in spec.inputs},
+            "output": {name: _contract(name) for name in spec.writes},
+        }
+
+    def _with(self, params: Mapping[str, Any] | None, profile: str | None, *, needed: bool) -> Resolved:
+        given = self._sources["overrides"]
+        pairs = dict(given) if isinstance(given, Mapping) else dict(text.split("=", 1) for text in given)
+        sources = self._sources | ({"overrides": pairs | dict(params)} if params else {})
+        return resolve(profile, require_profile=needed, **sources)
+
+    def _executor(self, resolved: Resolved) -> Executor:
+        from quantctl.workflows.execution import Executor
+
+        limits = installation.limits(resolved.settings)
+        return Executor(installation.places(resolved.settings), limits, self.stop, self.watch)
+
+
+def _gates(connection: Any, run_id: str) -> list[dict[str, Any]]:
+    found = {}
+    for record in ledger.records(connection, run_id):
+        if record["type"] == "gate":
+            data = record["data"]
+            found[data["gate"]] = data | {"code": record["code"], "verdict": record["outputs"][0]["path"]}
+    return list(found.values())
+
+
+def _artifacts(connection: Any, run_id: str) -> list[dict[str, Any]]:
+    rows = connection.execute(
+        "SELECT name, path, sha256, rows, bytes, step, attempt FROM artifact_index WHERE run_id = ?"
+        " ORDER BY rowid",
+        (run_id,),
+    )
+    return [dict(row) for row in rows]
+
+
+def _contract(name: str) -> dict[str, str]:
+    if name in ARTIFACTS:
+        row = ARTIFACTS[name]
+        return {"path": row.path, "format": row.format, "contract": row.contract}
+    return {"slice": name}

@@ -1,0 +1,87 @@
+"""Projecting a run onto the SQL surface: parts of its rows, then the catalogue of views."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from quantctl.contracts.canonical import parse_strict
+from quantctl.contracts.errors import QuantError
+from quantctl.lake import catalog, ledger_parts, state
+from quantctl.workflows.runtime import Places
+from quantctl.workflows.sql_files import definitions
+
+log = logging.getLogger("quantctl.projection")
+_FILES = {"synthetic": "portfolio_optimized_v2.json", "physical": "portfolio_flattened.json"}
+
+
+def project_run(places: Places, run_id: str) -> None:
+    """Bring the SQL surface of one run up to its last booked record.
+
+    A projection that fails stops no run: it is logged, and `quantctl sql --rebuild` makes it anew.
+    """
+    try:
+        _project_run(places, run_id)
+    except Exception:  # noqa: BLE001  a projection is rebuilt at will; the run goes on
+        log.exception("the SQL surface of run %s could not be projected", run_id)
+
+
+def _project_run(places: Places, run_id: str) -> None:
+    with state.reader(places.state_url) as connection:
+        if connection is None:
+            return
+        rows = weight_rows(places.run_root(run_id), run_id)
+        ledger_parts.project_run(places.ledger_parts, connection, run_id, rows)
+    rebuild_catalog(places)
+
+
+def rebuild_all(places: Places) -> int:
+    """Project every run of the state database anew; returns their number."""
+    with state.reader(places.state_url) as connection:
+        found = connection.execute("SELECT run_id FROM runs ORDER BY created_at, run_id") if connection else []
+        ids = [row["run_id"] for row in found]
+        for run_id in ids:
+            rows = weight_rows(places.run_root(run_id), run_id)
+            ledger_parts.project_run(places.ledger_parts, connection, run_id, rows)
+    rebuild_catalog(places)
+    return len(ids)
+
+
+def rebuild_catalog(places: Places) -> None:
+    """Replace `data/catalog.duckdb` by views over the parts that count now."""
+    files: dict[str, list[str]] = {}
+    for part in ledger_parts.load_index(places.ledger_parts):
+        files.setdefault(part["table"], []).append(str(places.ledger_parts / part["file"]))
+    catalog.replace(places.catalog, files, definitions(), lake_views(places))
+
+
+def lake_views(places: Places) -> dict[str, str]:
+    """Views of the tables of the newest published snapshot; none before the first."""
+    from quantctl.lake.snapshot import Lake
+
+    try:
+        return Lake(places.lakehouse_dir).snapshot("latest").view_queries()
+    except QuantError:
+        return {}
+
+
+def weight_rows(root: Path, run_id: str) -> list[tuple[Any, ...]]:
+    """Rows of the weight files that a run has so far; an unreadable file gives none."""
+    rows = []
+    for space, name in _FILES.items():
+        try:
+            document = parse_strict((root / "data" / name).read_bytes())
+            profiles = document["profiles"]
+        except (FileNotFoundError, QuantError, KeyError):
+            continue
+        for profile, body in sorted(profiles.items()):
+            rows += [_row(run_id, space, profile, body["status"], asset) for asset in body["assets"]]
+    return rows
+
+
+def _row(run_id: str, space: str, profile: str, status: str, asset: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        run_id, space, profile, status, asset["Symbol"], asset["Weight"], asset["Net_Weight"],
+        asset["Direction"], asset.get("Cluster_ID"), asset.get("Type"),
+    )  # fmt: skip

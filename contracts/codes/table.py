@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from quantctl.contracts.codes import allocation, house, lake, reporting, runs, selection, synthesis
+from quantctl.contracts.codes import (
+    allocation,
+    dataops,
+    house,
+    lake,
+    reporting,
+    runs,
+    selection,
+    synthesis,
+)
 from quantctl.contracts.codes.row import Code
 
-_SUBJECTS = (house, runs, lake, selection, synthesis, allocation, reporting)
+_SUBJECTS = (house, runs, lake, dataops, selection, synthesis, allocation, reporting)
 
 
 def _merged() -> dict[str, Code]:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quantctl import installation
+from quantctl import evidence, installation
 from quantctl.contracts.artifacts import ARTIFACTS
+from quantctl.contracts.canonical import parse_strict
 from quantctl.contracts.errors import ConfigError, ContractError, DataMissing
 from quantctl.contracts.nearest import did_you_mean
+from quantctl.contracts.settings import Settings
 from quantctl.lake import ledger, state
 from quantctl.lake.rundir import RunDirectory, require_run
 from quantctl.settings import Overrides, Resolved, resolve
@@ -21,6 +23,7 @@ from quantctl.workflows.runs import RunStatus
 if TYPE_CHECKING:
     import polars as pl
 
+    from quantctl.contracts.records.run import RunRequest
     from quantctl.workflows.execution import Executor
 
 
@@ -35,6 +38,7 @@ class RunResult:
     status: RunStatus
     gates: list[dict[str, Any]] = field(default_factory=list)
     artifacts: list[dict[str, Any]] = field(default_factory=list)
+    remedy: str = ""
 
 
 class QuantSDK:
@@ -96,25 +100,47 @@ class QuantSDK:
         Raises `RUN_ID_CONFLICT` for a known id with other inputs, and whatever stops the run before it
         begins; a run that fails is returned with state FAILED.
         """
+        request = self.request(
+            name, profile=profile, run_id=run_id, snapshot=snapshot, as_of=as_of, params=params,
+            arguments=arguments,
+        )  # fmt: skip
+        return self.start(request, remote=remote, wait=wait)
+
+    def request(
+        self,
+        name: str,
+        *,
+        profile: str | None = None,
+        run_id: str | None = None,
+        snapshot: str = "latest",
+        as_of: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> RunRequest:
+        """The pinned input of a run, without starting it (parameters as `run_pipeline`)."""
         from quantctl import requests
 
         resolved = self._with(params, profile, needed=not name.startswith("data."))
-        request = requests.build(
+        return requests.build(
             resolved, name, run_id=run_id, snapshot=snapshot, as_of=as_of, arguments=arguments
         )
-        return self.result(self._executor(resolved).run(request, remote=remote, wait=wait))
+
+    def start(self, request: RunRequest, *, remote: bool = False, wait: bool = True) -> RunResult:
+        """Run a request, or attach to the run of its id."""
+        settings = Settings.model_validate(request.settings)
+        return self.result(self._executor(settings).run(request, remote=remote, wait=wait))
 
     def resume(self, run_id: str) -> RunResult:
         """Continue an interrupted run; a finished one is returned as it is."""
-        return self.result(self._executor(self.base).resume(run_id))
+        return self.result(self._executor(self.base.settings).resume(run_id))
 
     def retry(self, run_id: str, from_stage: str | None = None) -> RunResult:
         """Run a failed run again from its first failed stage, or an earlier one."""
-        return self.result(self._executor(self.base).retry(run_id, from_stage))
+        return self.result(self._executor(self.base.settings).retry(run_id, from_stage))
 
     def cancel(self, run_id: str, reason: str = "") -> RunResult:
         """Cancel a queued or interrupted run."""
-        return self.result(self._executor(self.base).cancel(run_id, reason))
+        return self.result(self._executor(self.base.settings).cancel(run_id, reason))
 
     def status(self, run_id: str) -> RunResult:
         """Where a run stands (`RUN_NOT_FOUND`, exit 3)."""
@@ -126,13 +152,14 @@ class QuantSDK:
 
     def result(self, found: RunStatus) -> RunResult:
         """A status with the gates and artifacts that its ledger names."""
-        gates, artifacts = [], []
+        gates, artifacts, remedy = [], [], ""
         with state.reader(self.places.state_url) as connection:
             if connection is not None:
                 gates = _gates(connection, found.run_id)
                 artifacts = _artifacts(connection, found.run_id)
+                remedy = _remedy(connection, found.run_id)
         root = self.places.run_root(found.run_id)
-        return RunResult(found.run_id, found.state, found.exit_code, root, found, gates, artifacts)
+        return RunResult(found.run_id, found.state, found.exit_code, root, found, gates, artifacts, remedy)
 
     # reading
 
@@ -158,9 +185,62 @@ class QuantSDK:
     def ledger(self, run_id: str) -> Iterator[dict[str, Any]]:
         """The records of a run in sequence, from the state database."""
         require_run(self.places.artifacts_dir, run_id)
+        yield from evidence.records(self.places, run_id)
+
+    def verify_ledger(self, run_id: str, *, head: str | None = None) -> dict[str, Any]:
+        """Chain, hashes and artifact bytes recomputed: `{ok, records, findings}`."""
+        return evidence.verify_ledger(self.places, run_id, head=head)
+
+    def find_artifact(self, run_id: str, name: str) -> tuple[str, Path]:
+        """Name and place of an artifact by name or path."""
+        return evidence.find_artifact(self.places, run_id, name)
+
+    def log_lines(self, run_id: str) -> list[dict[str, Any]]:
+        """Structured log lines of a run."""
+        return evidence.log_lines(self.places, run_id)
+
+    def explain(self, run_id: str, symbol: str) -> list[dict[str, Any]]:
+        """Stage, rule, value and limit that decided on a symbol, from the scan on."""
+        from quantctl.explaining import explain
+
+        return explain(self, run_id, symbol)
+
+    def query(self, sql: str) -> pl.DataFrame:
+        """One query over runs, ledger, artifacts and the lake, current to the last commit."""
+        import polars as pl
+
+        columns, rows = self.query_rows(sql)
+        return pl.DataFrame(rows, schema=columns, orient="row", infer_schema_length=None)
+
+    def query_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """`query` as column names and tuples, without Polars."""
+        from quantctl.lake.live_sql import connect, run_query
+        from quantctl.workflows.projection import lake_views
+        from quantctl.workflows.sql_files import definitions
+
+        places = self.places
+        allowed = [places.lakehouse_dir, places.ledger_parts, places.artifacts_dir]
+        with connect(
+            places.ledger_parts, places.state_url, definitions(), lake_views(places), allowed
+        ) as connection:
+            return run_query(connection, sql)
+
+    def rebuild_catalog(self) -> int:
+        """Make the SQL projection anew from the state database; returns the number of runs."""
+        from quantctl.workflows.projection import rebuild_all
+
+        return rebuild_all(self.places)
+
+    def collect_garbage(self, *, older_than_hours: float = 24.0, dry_run: bool = False) -> list[str]:
+        """Remove temporary files that a kill left behind; returns their paths."""
+        from quantctl.housekeeping import collect_garbage
+
+        return collect_garbage(self.places, older_than_hours=older_than_hours, dry_run=dry_run)
+
+    def known_artifacts(self, run_id: str) -> list[dict[str, Any]]:
+        """The artifact rows of a run; none for an id that is not known."""
         with state.reader(self.places.state_url) as connection:
-            if connection is not None:
-                yield from ledger.records(connection, run_id)
+            return _artifacts(connection, run_id) if connection is not None else []
 
     # stages
 
@@ -196,11 +276,10 @@ class QuantSDK:
         sources = self._sources | ({"overrides": pairs | dict(params)} if params else {})
         return resolve(profile, require_profile=needed, **sources)
 
-    def _executor(self, resolved: Resolved) -> Executor:
+    def _executor(self, settings: Settings) -> Executor:
         from quantctl.workflows.execution import Executor
 
-        limits = installation.limits(resolved.settings)
-        return Executor(installation.places(resolved.settings), limits, self.stop, self.watch)
+        return Executor(self.places, installation.limits(settings), self.stop, self.watch)
 
 
 def _gates(connection: Any, run_id: str) -> list[dict[str, Any]]:
@@ -219,6 +298,16 @@ def _artifacts(connection: Any, run_id: str) -> list[dict[str, Any]]:
         (run_id,),
     )
     return [dict(row) for row in rows]
+
+
+def _remedy(connection: Any, run_id: str) -> str:
+    """What the failed stage of a run said would cure it."""
+    row = connection.execute(
+        "SELECT record FROM run_ledger WHERE run_id = ? AND type = 'stage' AND status = 'failed'"
+        " ORDER BY seq DESC LIMIT 1",
+        (run_id,),
+    ).fetchone()
+    return str(parse_strict(row[0])["data"]["error"]["remedy"]) if row else ""
 
 
 def _contract(name: str) -> dict[str, str]:

@@ -6,7 +6,6 @@ that finds it taken enqueues and follows, and takes over when the holder dies.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from quantctl.contracts.records.run import PROTOCOL, RunRequest
 from quantctl.lake import lock, state
 from quantctl.lake.rundir import RunDirectory
 from quantctl.workflows import book, runs
-from quantctl.workflows.registry import build
 from quantctl.workflows.names import QUEUE, first_operation, workflow_name
+from quantctl.workflows.registry import build
 from quantctl.workflows.runs import RunStatus
 from quantctl.workflows.runtime import Places
 from quantctl.workflows.worker import Limits, Worker
@@ -106,7 +105,7 @@ class Executor:
         """Execute or follow until the run is finished, taking over from a worker that dies."""
         while True:
             worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop)
-            pending = _pending_executor(self.places, run_id)
+            pending = runs.executor_of(self.places, run_id)
             if worker.start():
                 try:
                     if pending is None:
@@ -129,7 +128,7 @@ class Executor:
 
         def finished() -> bool:
             self.watch()
-            return run_id in faults or _engine_done(self.places, run_id)
+            return run_id in faults or runs.engine_done(self.places, run_id)
 
         worker.serve(finished)
         if run_id in faults:
@@ -220,32 +219,6 @@ def _not_resumable(known: RunStatus) -> ConfigError:
             remedy=f"quantctl retry {known.run_id}",
         )
     return ConfigError("RUN_CANCELLED", f"run {known.run_id} was cancelled", remedy="start it under a new id")
-
-
-def _pending_executor(places: Places, run_id: str) -> str | None:
-    """Executor of a pending run, "" for one in the queue, null for an unknown id."""
-    row = _engine_row(places, run_id)
-    if row is None:
-        return None
-    return str(row["executor_id"]) if row["status"] == "PENDING" else ""
-
-
-def _engine_done(places: Places, run_id: str) -> bool:
-    row = _engine_row(places, run_id)
-    return row is not None and row["status"] in ("SUCCESS", "ERROR", "CANCELLED")
-
-
-def _engine_row(places: Places, run_id: str) -> sqlite3.Row | None:
-    with state.reader(places.state_url) as connection:
-        if connection is None:
-            return None
-        try:
-            row: sqlite3.Row | None = connection.execute(
-                "SELECT status, executor_id FROM workflow_status WHERE workflow_uuid = ?", (run_id,)
-            ).fetchone()
-        except sqlite3.OperationalError:
-            return None
-        return row
 
 
 def _failed_stage(places: Places, run_id: str, attempt: int) -> str:

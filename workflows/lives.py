@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from quantctl.contracts.errors import EnvironmentFault
 from quantctl.contracts.ids import span_id_of
 from quantctl.contracts.records.run import RunRequest
 from quantctl.lake.ledger import timestamp
@@ -15,6 +17,8 @@ from quantctl.lake.spans import SpanLog
 from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.logs import located
 from quantctl.workflows.runtime import Runtime
+
+log = logging.getLogger("quantctl.lives")
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,28 @@ def begin(runtime: Runtime, request: RunRequest) -> Life:
 
 
 def end(runtime: Runtime, request: RunRequest, life: Life, reason: str) -> None:
-    """End a life; a machine too sick to record it leaves that to the next one."""
+    """End a life that came to its close."""
+    life.log.end(life.root_span, True)
+    with environment_apart(request.run_id):
+        _record_end(runtime, request.run_id, reason)
+
+
+def cut_off(runtime: Runtime, request: RunRequest, reason: str) -> None:
+    """End a life by a fault; where not even that can be recorded, the next life does it."""
+    try:
+        with environment_apart(request.run_id):
+            _record_end(runtime, request.run_id, reason)
+    except EnvironmentFault:
+        log.exception("the end of a life of %s could not be recorded", request.run_id)
+
+
+def _record_end(runtime: Runtime, run_id: str, reason: str) -> None:
     from sqlalchemy import text
 
-    life.log.end(life.root_span, reason == "finished")
-    with environment_apart(request.run_id), runtime.engine.begin() as sql:
+    with runtime.engine.begin() as sql:
         sql.execute(
-            text("UPDATE run_lives SET ended = :t, reason = :why WHERE run_id = :r AND life = :n"),
-            {"t": timestamp(datetime.now(UTC)), "why": reason, "r": request.run_id, "n": life.number},
+            text("UPDATE run_lives SET ended = :t, reason = :why WHERE run_id = :r AND ended IS NULL"),
+            {"t": timestamp(datetime.now(UTC)), "why": reason, "r": run_id},
         )
 
 

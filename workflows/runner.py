@@ -37,17 +37,27 @@ def execute(payload: dict[str, Any]) -> dict[str, Any]:
     """The body of every pipeline workflow. Replays finished operations, does the rest."""
     runtime = current()
     request = RunRequest.model_validate(payload)
-    life = lives.begin(runtime, request)
+    runtime.active.add(request.run_id)
     try:
+        result = _live(runtime, request)
+    finally:
+        runtime.active.discard(request.run_id)
+    if result["error"] is not None:
+        raise error_from_dict(result["error"])
+    return result
+
+
+def _live(runtime: Runtime, request: RunRequest) -> dict[str, Any]:
+    """One life of a run; a fault of the environment ends it and leaves the run pending."""
+    try:
+        life = lives.begin(runtime, request)
         with run_log(runtime.places.run_root(request.run_id), request.run_id, request.trace_id):
             result = _Run(request, runtime, life).go()
     except EnvironmentFault as fault:
-        lives.end(runtime, request, life, fault.code)
         runtime.faults[request.run_id] = fault
+        lives.cut_off(runtime, request, fault.code)
         raise
     lives.end(runtime, request, life, "finished")
-    if result["error"] is not None:
-        raise error_from_dict(result["error"])
     return result
 
 

@@ -188,3 +188,30 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _brief(value: Any) -> str:
     text = json.dumps(value, sort_keys=True)
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def executor_of(places: Places, run_id: str) -> str | None:
+    """Executor of a pending run, "" for one in the queue, null for an unknown id."""
+    row = _engine_row(places, run_id)
+    if row is None:
+        return None
+    return str(row["executor_id"]) if row["status"] == "PENDING" else ""
+
+
+def engine_done(places: Places, run_id: str) -> bool:
+    """Whether the workflow engine is done with a run."""
+    row = _engine_row(places, run_id)
+    return row is not None and row["status"] in ("SUCCESS", "ERROR", "CANCELLED")
+
+
+def _engine_row(places: Places, run_id: str) -> sqlite3.Row | None:
+    with state.reader(places.state_url) as connection:
+        if connection is None:
+            return None
+        try:
+            row: sqlite3.Row | None = connection.execute(
+                "SELECT status, executor_id FROM workflow_status WHERE workflow_uuid = ?", (run_id,)
+            ).fetchone()
+        except sqlite3.OperationalError:
+            return None
+        return row

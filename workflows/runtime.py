@@ -54,6 +54,7 @@ class Runtime:
     min_free_mb: int
     stop: threading.Event
     faults: dict[str, EnvironmentFault] = field(default_factory=dict)
+    active: set[str] = field(default_factory=set)
 
     def check_stop(self, stage: str) -> None:
         """Raise `Interrupted` when the process was asked to start no further stage."""

@@ -15,8 +15,8 @@ from quantctl.lake import state
 from quantctl.lake.ledger import timestamp
 from quantctl.lake.lock import WorkerLock
 from quantctl.workflows import runtime as runtimes
-from quantctl.workflows.names import QUEUE
 from quantctl.workflows.faults import environment_apart
+from quantctl.workflows.names import QUEUE
 from quantctl.workflows.runtime import Places, Runtime
 
 POLL_SECONDS = 0.1
@@ -81,7 +81,9 @@ class Worker:
         datasource = SQLAlchemyDatasource.create(
             database_url=self.places.state_url, engine=engine, serializer=serializer
         )
-        self.runtime = Runtime(self.places, self.name, engine, datasource, self._limits.min_free_mb, self._stop)
+        self.runtime = Runtime(
+            self.places, self.name, engine, datasource, self._limits.min_free_mb, self._stop
+        )
         runtimes.install(self.runtime)
         self._sign_in()
         DBOS.launch()
@@ -124,9 +126,8 @@ class Worker:
 
     def idle(self) -> bool:
         """Whether no run executes in this process."""
-        from dbos import DBOS
-
-        return not DBOS.list_workflows(status="PENDING", executor_id=self.name, load_input=False)
+        assert self.runtime is not None
+        return not self.runtime.active
 
     def stop(self) -> None:
         """Leave: take no further run, finish what was claimed meanwhile, release the lock last."""

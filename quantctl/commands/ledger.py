@@ -1,0 +1,67 @@
+"""`ledger show` and `ledger verify`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from quantctl.contracts.ids import check_run_id
+from quantctl.options import Json, Limit, Since
+from quantctl.output import document, emit, print_json, table
+from quantctl.session import reading
+
+app = typer.Typer(no_args_is_help=True, help="Show and verify the audit ledger.")
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    run_id: str,
+    kind: Annotated[str | None, typer.Option("--type", help="Only records of this type.")] = None,
+    step: Annotated[str | None, typer.Option("--step", help="Only records of this stage.")] = None,
+    limit: Limit = None,
+    since: Since = None,
+    as_json: Json = False,
+) -> int:
+    """The records of a run in sequence."""
+    found = [
+        record
+        for record in reading(ctx).ledger(check_run_id(run_id))
+        if (kind is None or record["type"] == kind)
+        and (step is None or record["step"] == step)
+        and (since is None or record["ts"] >= since)
+    ]
+    found = found[-limit:] if limit else found
+    cells = [(r["seq"], r["ts"], r["type"], r["step"], r["status"], r["code"], r["hash"][:12]) for r in found]
+    emit("ledger", found, table(("seq", "ts", "type", "step", "status", "code", "hash"), cells), as_json=as_json)
+    return 0
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    run_ids: Annotated[list[str] | None, typer.Argument(help="Runs to verify.")] = None,
+    head: Annotated[str | None, typer.Option("--head", help="Hash of the head as you know it.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every run.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Recompute chain, hashes and artifact bytes; tells edits, removals, cut tails and changed files apart."""
+    from quantctl.contracts.errors import ConfigError
+
+    sdk = reading(ctx)
+    ids = [run.run_id for run in sdk.runs(limit=1_000_000)] if every else list(run_ids or [])
+    if not ids:
+        raise ConfigError("USAGE", "name a run, or --all", remedy="quantctl ledger verify RUN_ID")
+    reports = [sdk.verify_ledger(check_run_id(run_id), head=head) for run_id in ids]
+    bad = [report for report in reports if not report["ok"]]
+    if as_json:
+        print_json(document("ledger_verify", reports, ok=not bad))
+    else:
+        cells = [
+            (r["run_id"], "ok" if r["ok"] else "BROKEN", r["records"], f["code"] if f else None, f["message"] if f else None)
+            for r in reports
+            for f in (r["findings"] or [None])
+        ]
+        print(table(("run", "verdict", "records", "code", "finding"), cells))
+    return 1 if bad else 0

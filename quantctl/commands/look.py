@@ -1,0 +1,209 @@
+"""`status`, `list`, `show`, `logs` and `explain`: reading runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from quantctl.contracts.ids import check_run_id
+from quantctl.options import Json, Limit, Since
+from quantctl.output import emit, table
+from quantctl.session import reading, run_document, verdict_text
+from quantctl.workflows.runs import TERMINAL, RunStatus
+
+app = typer.Typer()
+
+
+@app.command()
+def status(
+    ctx: typer.Context,
+    run_id: Annotated[str | None, typer.Argument(help="Run id; without it, every unfinished run.")] = None,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit as the run did.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show progress until the run ends.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Where a run stands and the command that goes on with it."""
+    sdk = reading(ctx)
+    if run_id is None:
+        open_runs = [run for run in sdk.runs(limit=500) if run.state not in TERMINAL]
+        emit("runs", [run.__dict__ for run in open_runs], _runs_table(open_runs), as_json=as_json)
+        return 0
+    check_run_id(run_id)
+    if follow:
+        _follow(ctx, run_id, quiet=as_json)
+    result = sdk.status(run_id)
+    text = f"{_state_line(result.status)}\n{verdict_text(result)}"
+    emit("run", run_document(result), text, as_json=as_json)
+    return (result.exit_code or 0) if exit_code else 0
+
+
+@app.command(name="list")
+def list_runs(
+    ctx: typer.Context,
+    profile: Annotated[str | None, typer.Option("--profile", help="Only this profile.")] = None,
+    state: Annotated[str | None, typer.Option("--state", help="Only this state.")] = None,
+    pipeline: Annotated[str | None, typer.Option("--pipeline", help="Only this pipeline.")] = None,
+    limit: Limit = 20,
+    since: Since = None,
+    as_json: Json = False,
+) -> int:
+    """Runs, newest first."""
+    wanted = {"profile": profile, "state": state and state.upper(), "pipeline": pipeline}
+    found = [
+        run
+        for run in reading(ctx).runs(limit=10_000)
+        if all(value is None or getattr(run, key) == value for key, value in wanted.items())
+        and (since is None or run.created_at >= since)
+    ][: limit or 20]
+    emit("runs", [run.__dict__ for run in found], _runs_table(found), as_json=as_json)
+    return 0
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    run_id: Annotated[str, typer.Argument(help="Run id, or quant://run/RUN_ID/path.")],
+    artifact: Annotated[str | None, typer.Argument(help="Name or path of an artifact.")] = None,
+    path: Annotated[bool, typer.Option("--path", help="Print only where it lies.")] = False,
+    as_json: Json = False,
+) -> int:
+    """A run with its gates and artifacts, or one artifact."""
+    sdk = reading(ctx)
+    if run_id.startswith("quant://"):
+        run_id, artifact = _addressed(run_id)
+    if artifact is not None:
+        return _show_artifact(sdk, check_run_id(run_id), artifact, path=path, as_json=as_json)
+    result = sdk.status(check_run_id(run_id))
+    gates = [(g["gate"], g["status"], g["errors"], g["warnings"], g["code"]) for g in result.gates]
+    files = [(a["name"], a["path"], a["sha256"][:12], a["rows"], a["bytes"]) for a in result.artifacts]
+    text = "\n\n".join([
+        f"{_state_line(result.status)}\n{verdict_text(result)}",
+        table(("gate", "result", "errors", "warnings", "code"), gates),
+        table(("artifact", "path", "sha256", "rows", "bytes"), files),
+    ])  # fmt: skip
+    emit("run", run_document(result), text, as_json=as_json)
+    return 0
+
+
+@app.command()
+def logs(
+    ctx: typer.Context,
+    run_id: str,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for more until the run ends.")] = False,
+    stage: Annotated[str | None, typer.Option("--stage", help="Only this stage.")] = None,
+    level: Annotated[str | None, typer.Option("--level", help="Only this level.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Structured log lines of a run."""
+    sdk = reading(ctx)
+    wanted = {"stage_id": stage, "level": level and level.upper()}
+    seen = 0
+    while True:
+        ended = sdk.status(check_run_id(run_id)).state in TERMINAL
+        lines = sdk.log_lines(run_id)
+        fresh = [x for x in lines[seen:] if all(v is None or x.get(k) == v for k, v in wanted.items())]
+        seen = len(lines)
+        _print_lines(fresh, as_json=as_json, follow=follow)
+        if ended or not follow:
+            return 0
+        time.sleep(0.2)
+
+
+@app.command()
+def explain(ctx: typer.Context, run_id: str, symbol: str, as_json: Json = False) -> int:
+    """Why a symbol of the snapshot is in or out of a run: stage, rule, value and limit that decided."""
+    steps = reading(ctx).explain(check_run_id(run_id), symbol)
+    cells = [
+        (s["stage"], s["rule"], s["verdict"], s["code"], _number(s["value"]), _number(s["limit"]))
+        for s in steps
+    ]
+    emit("explain", {"run_id": run_id, "symbol": symbol, "steps": steps},
+         table(("stage", "rule", "verdict", "code", "value", "limit"), cells), as_json=as_json)  # fmt: skip
+    return 0
+
+
+def _number(value: Any) -> str | None:
+    return f"{value:.6g}" if isinstance(value, float) else None if value is None else str(value)
+
+
+def _follow(ctx: typer.Context, run_id: str, *, quiet: bool) -> None:
+    from quantctl.watch import Watch
+
+    sdk = reading(ctx)
+    watch = Watch(sdk.places, lambda: run_id, quiet=quiet)
+    try:
+        while sdk.status(run_id).state in ("QUEUED", "RUNNING"):
+            watch()
+            time.sleep(0.2)
+    finally:
+        watch.close()
+
+
+def _addressed(uri: str) -> tuple[str, str]:
+    from quantctl.contracts.errors import ConfigError
+    from quantctl.contracts.uri import ArtifactUri, parse
+
+    found = parse(uri)
+    if not isinstance(found, ArtifactUri):
+        raise ConfigError("URI_INVALID", f"{uri!r} names a stage, not an artifact", remedy="quant://run/ID/path")
+    return found.run_id, found.path
+
+
+def _show_artifact(sdk: Any, run_id: str, artifact: str, *, path: bool, as_json: bool) -> int:
+    name, place = sdk.find_artifact(run_id, artifact)
+    if path:
+        emit("artifact", {"name": name, "path": str(place)}, str(place), as_json=as_json)
+        return 0
+    if place.suffix == ".parquet":
+        return _show_frame(name, place, as_json=as_json)
+    text = place.read_text()
+    data: Any = json.loads(text) if place.suffix == ".json" else text
+    pretty = json.dumps(data, indent=2, ensure_ascii=False) if place.suffix == ".json" else text
+    emit("artifact", {"name": name, "path": str(place), "value": data}, pretty, as_json=as_json)
+    return 0
+
+
+def _show_frame(name: str, place: Any, *, as_json: bool) -> int:
+    import duckdb
+
+    cursor = duckdb.execute("SELECT * FROM read_parquet(?) LIMIT ?", [str(place), 1_000_000 if as_json else 20])
+    columns = [column[0] for column in cursor.description]
+    rows = cursor.fetchall()
+    shown = columns[:8]
+    text = table(shown, [row[:8] for row in rows])
+    if len(columns) > 8:
+        text += f"\n({len(columns)} columns; the first 8 are shown)"
+    records = [dict(zip(columns, row, strict=True)) for row in rows] if as_json else []
+    emit("artifact", {"name": name, "path": str(place), "value": records}, text, as_json=as_json)
+    return 0
+
+
+def _print_lines(lines: list[dict[str, Any]], *, as_json: bool, follow: bool) -> None:
+    if as_json and not follow:
+        emit("logs", lines, "", as_json=True)
+        return
+    for line in lines:
+        print(json.dumps(line) if as_json else f"{line['ts']}  {line['level']:<7} {line['stage_id'] or '-'}  {line['msg']}")
+
+
+def _runs_table(found: list[RunStatus]) -> str:
+    cells = [
+        (run.run_id, run.profile, run.pipeline, run.state, run.stage, run.code, run.as_of, run.created_at[:19])
+        for run in found
+    ]
+    return table(("run", "profile", "pipeline", "state", "stage", "code", "as of", "created"), cells)
+
+
+def _state_line(run: RunStatus) -> str:
+    hints = {
+        "INTERRUPTED": f"resume: quantctl resume {run.run_id}",
+        "FAILED": f"retry: quantctl retry {run.run_id}",
+        "RUNNING": f"worker {run.worker}; follow: quantctl status {run.run_id} --follow",
+        "QUEUED": "a worker takes it: quantctl worker",
+    }
+    where = f" at {run.stage}" if run.stage else ""
+    hint = hints.get(run.state)
+    return f"{run.state}{where}, attempt {run.attempt}" + (f"; {hint}" if hint else "")

@@ -1,0 +1,38 @@
+"""`worker`: a long-lived process that serves queued and interrupted runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quantctl.invocation import invocation
+
+app = typer.Typer()
+
+
+@app.command()
+def worker(
+    ctx: typer.Context,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Runs at once.")] = 1,
+    drain_seconds: Annotated[
+        float, typer.Option("--drain-seconds", min=0, help="What the current stage gets after SIGTERM.")
+    ] = 30.0,
+) -> int:
+    """Serve queued and interrupted runs, oldest first, until SIGTERM; then drain and exit 0."""
+    from quantctl import installation
+    from quantctl.contracts.errors import ConfigError
+    from quantctl.signals import stop_on_signal
+    from quantctl.workflows.serving import serve
+    from quantctl.workflows.worker import Limits, refuse_stray_database
+
+    settings = invocation(ctx).resolve().settings
+    refuse_stray_database(Path.cwd())
+    limits = Limits(int(settings.orchestration.min_free_mb), concurrency, drain_seconds)
+    stop = stop_on_signal()
+    print("worker-1 serves; SIGTERM drains and leaves", flush=True)
+    if not serve(installation.places(settings), limits, stop, announce=lambda text: print(text, flush=True)):
+        raise ConfigError("WORKER_BUSY", "another process holds the worker lock", remedy="quantctl status")
+    print("drained; nothing lost", flush=True)
+    return 0

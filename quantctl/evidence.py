@@ -1,0 +1,145 @@
+"""Reading a run as a reviewer does: its ledger verified, its files found, its decisions explained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from quantctl.contracts.artifacts import ARTIFACTS, path_of
+from quantctl.contracts.canonical import parse_strict
+from quantctl.contracts.errors import ConfigError, DataMissing, QuantError
+from quantctl.contracts.ledger_chain import verify_chain
+from quantctl.contracts.nearest import did_you_mean
+from quantctl.contracts.stage import Finding
+from quantctl.lake import ledger, state
+from quantctl.lake.files import sha256_file
+from quantctl.lake.rundir import require_run
+from quantctl.workflows import runs
+from quantctl.workflows.runtime import Places
+
+
+def verify_ledger(places: Places, run_id: str, *, head: str | None = None) -> dict[str, Any]:
+    """Recompute chain, hashes and artifact bytes of a run.
+
+    Returns `{run_id, ok, anchored, records, head, findings[{code, message, details}]}`. The file
+    `audit.jsonl` is what is verified; the state database anchors its head.
+    """
+    root = require_run(places.artifacts_dir, run_id)
+    records, findings = _read_file(root / "audit.jsonl")
+    anchor = _anchor(places, run_id)
+    terminal = anchor is not None and anchor["state"] in runs.TERMINAL
+    if not findings:
+        findings = verify_chain(records, anchor, terminal=terminal)
+        findings += _artifacts(root, records)
+        findings += _given_head(records, head) + _head_file(root, records)
+    return {
+        "run_id": run_id,
+        "ok": not any(finding.level == "ERROR" for finding in findings),
+        "anchored": anchor is not None or head is not None,
+        "records": len(records),
+        "head": records[-1].get("hash") if records else None,
+        "findings": [finding.model_dump() for finding in findings],
+    }
+
+
+def _read_file(path: Path) -> tuple[list[dict[str, Any]], list[Finding]]:
+    records = []
+    if not path.exists():
+        return [], [_error("LEDGER_PARSE", "audit.jsonl is missing")]
+    for number, line in enumerate(path.read_bytes().splitlines()):
+        try:
+            record = parse_strict(line)
+        except QuantError as problem:
+            return records, [_error("LEDGER_PARSE", f"line {number}: {problem.message}", line=number)]
+        if not isinstance(record, dict):
+            return records, [_error("LEDGER_PARSE", f"line {number} is no object", line=number)]
+        records.append(record)
+    return records, []
+
+
+def _anchor(places: Places, run_id: str) -> dict[str, Any] | None:
+    with state.reader(places.state_url) as connection:
+        if connection is None:
+            return None
+        row = connection.execute(
+            "SELECT head_seq AS seq, head_hash AS hash, state FROM runs WHERE run_id = ?", (run_id,)
+        ).fetchone()
+    return dict(row) if row else None
+
+
+def _given_head(records: Sequence[Mapping[str, Any]], head: str | None) -> list[Finding]:
+    if head is None or (records and records[-1].get("hash") == head):
+        return []
+    return [_error("LEDGER_TRUNCATED", f"the head you gave ({head[:12]}) is not that of the file")]
+
+
+def _head_file(root: Path, records: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    try:
+        head = parse_strict((root / "audit_head.json").read_bytes())
+    except (FileNotFoundError, QuantError):
+        return [_error("LEDGER_HEAD_MISSING", "audit_head.json is missing or unreadable")]
+    if not records or head.get("seq") != records[-1]["seq"] or head.get("hash") != records[-1]["hash"]:
+        return [_error("LEDGER_TRUNCATED", "audit_head.json names another head than the file has")]
+    return []
+
+
+def _artifacts(root: Path, records: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """Each path against the last record that names it; superseded ones in `attempts/<n>/`."""
+    latest: dict[str, tuple[int, str]] = {}
+    places: list[tuple[Path, str, str]] = []
+    for record in records:
+        for output in record["outputs"] if record["type"] == "stage" else ():
+            known = latest.get(output["path"])
+            if known is not None and known[0] != record["attempt"]:
+                path = root / "attempts" / str(known[0]) / output["path"]
+                places.append((path, known[1], f"attempts/{known[0]}/{output['path']}"))
+            latest[output["path"]] = (record["attempt"], output["sha256"])
+    places += [(_place(root, path, attempt), sha, path) for path, (attempt, sha) in latest.items()]
+    return [
+        _error("LEDGER_ARTIFACT", f"{name} is {'changed' if path.exists() else 'missing'}", path=name)
+        for path, sha, name in places
+        if not path.is_file() or sha256_file(path) != sha
+    ]
+
+
+def _place(root: Path, path: str, attempt: int) -> Path:
+    """Where the newest version of a path lies: aside, if its stage was retried and did not write it again."""
+    aside = root / "attempts" / str(attempt) / path
+    return aside if aside.exists() and not (root / path).exists() else root / path
+
+
+def find_artifact(places: Places, run_id: str, name: str) -> tuple[str, Path]:
+    """Name and place of an artifact by name or by path below the run directory."""
+    root = require_run(places.artifacts_dir, run_id)
+    if name in ARTIFACTS:
+        found = runs.status(places, run_id)
+        place = root / path_of(name, profile=found.profile if found else "", run_id=run_id)
+    else:
+        place = (root / name).resolve()
+        if not place.is_relative_to(root.resolve()):
+            raise ConfigError("URI_PATH_FORBIDDEN", f"{name!r} leaves the run directory", where=run_id)
+    if not place.is_file():
+        hint = did_you_mean(name, ARTIFACTS)
+        raise DataMissing(
+            "ISOLATION_INPUT_MISSING", f"run {run_id} has no {name!r}{hint}", where=str(place),
+            remedy=f"quantctl show {run_id}",
+        )  # fmt: skip
+    return name, place
+
+
+def log_lines(places: Places, run_id: str) -> list[dict[str, Any]]:
+    """Every line of `logs/run.jsonl`."""
+    path = require_run(places.artifacts_dir, run_id) / "logs" / "run.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def records(places: Places, run_id: str) -> list[dict[str, Any]]:
+    """The records of a run in sequence, from the state database."""
+    with state.reader(places.state_url) as connection:
+        return list(ledger.records(connection, run_id)) if connection is not None else []
+
+
+def _error(code: str, message: str, **details: Any) -> Finding:
+    return Finding(level="ERROR", code=code, message=message, details=details)

@@ -1,0 +1,84 @@
+"""An SDK wired to one command line: its settings, its signals, its progress display."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from quantctl.contracts.errors import EnvironmentFault
+from quantctl.invocation import invocation
+from quantctl.sdk import QuantSDK, RunResult
+from quantctl.signals import stop_on_signal
+from quantctl.watch import Watch
+
+
+def reading(ctx: typer.Context) -> QuantSDK:
+    """An SDK for commands that only read."""
+    given = invocation(ctx)
+    return QuantSDK(overrides=given.overrides, config=given.config)
+
+
+class Running:
+    """An SDK for a command that executes or follows runs, with its watch."""
+
+    def __init__(self, sdk: QuantSDK) -> None:
+        self.sdk = sdk
+        self.run_id: str | None = None
+
+
+@contextmanager
+def running(ctx: typer.Context, run_id: str | None, *, quiet: bool) -> Iterator[Running]:
+    """Signals stop at the next stage boundary; progress goes to stderr; where to go on is said on stdout."""
+    given = invocation(ctx)
+    sdk = QuantSDK(overrides=given.overrides, config=given.config, stop=stop_on_signal(run_id))
+    held = Running(sdk)
+    held.run_id = run_id
+    watch = Watch(sdk.places, lambda: held.run_id, quiet=quiet)
+    sdk.watch = watch
+    try:
+        yield held
+    except EnvironmentFault as fault:
+        watch.close()
+        if not quiet:
+            print(_parting(fault, held.run_id))
+        raise
+    finally:
+        watch.close()
+
+
+def _parting(fault: EnvironmentFault, run_id: str | None) -> str:
+    if fault.code == "DETACHED":
+        return f"still running; follow: quantctl status {run_id} --follow"
+    return f"{fault.message}\nresume: quantctl resume {run_id}"
+
+
+def verdict_text(result: RunResult) -> str:
+    """The last lines of a run for a person: verdict, warnings, directory."""
+    status = result.status
+    warnings = sum(gate["warnings"] for gate in result.gates)
+    failed = [gate["gate"] for gate in result.gates if gate["status"] == "FAIL"]
+    verdict = {"SUCCESS": "PASS", "FAILED": "FAIL"}.get(result.state, result.state)
+    if verdict == "PASS" and warnings:
+        verdict = f"PASS ({warnings} warnings)"
+    lines = [f"{verdict}  {result.run_id}"]
+    if status.code:
+        lines.append(f"code     {status.code}: {status.message}")
+    if failed:
+        lines.append(f"gates    {', '.join(failed)}")
+    lines.append(f"run dir  {result.run_dir}")
+    report = result.run_dir / "reports" / "portfolio" / "report.html"
+    if report.exists():
+        lines.append(f"report   {report}")
+    return "\n".join(lines)
+
+
+def run_document(result: RunResult) -> dict[str, object]:
+    """The JSON form of a run."""
+    return {
+        **result.status.__dict__,
+        "run_dir": str(result.run_dir),
+        "gates": result.gates,
+        "artifacts": result.artifacts,
+    }

@@ -244,6 +244,27 @@ class QuantSDK:
 
     # stages
 
+    def run_stage(
+        self,
+        stage: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        profile: str | None = None,
+        snapshot: str = "latest",
+        as_of: str | None = None,
+    ) -> dict[str, Any]:
+        """Run one stage by itself; returns its context: status, error, outputs, findings, metrics, gates.
+
+        With `run_id` it takes its inputs from that run, which is not changed; without, every stage
+        before it is run too. Raises `STAGE_UNKNOWN` (exit 2) with the nearest name.
+        """
+        from quantctl.single_stage import run_stage
+
+        return run_stage(
+            self, stage, params=dict(params or {}), run_id=run_id, profile=profile, snapshot=snapshot, as_of=as_of
+        )
+
     def list_stages(self, tag: str | None = None) -> list[dict[str, Any]]:
         """Every registered stage: id, tag, purpose, inputs, outputs, gates."""
         from quantctl.workflows.registry import all_stages, gates_of

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 
@@ -88,12 +87,18 @@ def request(run_id: str, direction: str = "LONG"):
 def main(root: str, verb: str, run_id: str, direction: str = "LONG") -> int:
     from quantctl.contracts.errors import EnvironmentFault, QuantError
     from quantctl.workflows.execution import Executor
+    from quantctl.signals import stop_on_signal
+    from quantctl.workflows.serving import serve
     from quantctl.workflows.worker import Limits
 
     load_tiny()
     arm()
-    executor = Executor(places(Path(root)), Limits(min_free_mb=1), threading.Event())
+    stop = stop_on_signal(run_id)
+    limits = Limits(min_free_mb=1, grace_seconds=10)
+    executor = Executor(places(Path(root)), limits, stop)
     try:
+        if verb == "worker":
+            return 0 if serve(places(Path(root)), limits, stop, announce=print) else 2
         if verb == "run":
             found = executor.run(request(run_id, direction))
         elif verb == "resume":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 
 import polars as pl
 
@@ -24,6 +25,7 @@ class TinyParams(StageParams):
 @stage("tiny.double", writes=("tiny_doubled",), params=TinyParams)
 def double(*, params: TinyParams, run: RunFacts) -> Outcome:
     """Double the integers 0..9."""
+    time.sleep(float(os.environ.get("TINY_SLOW", "0")))
     frame = pl.DataFrame({"x": list(range(10))}).with_columns(y=pl.col("x") * 2)
     finding = Finding(level="INFO", code="TINY", message=f"doubled for {run.run_id}")
     return Outcome({"tiny_doubled": frame}, [finding], {"rows": frame.height})

@@ -175,6 +175,7 @@ class AllocationSettings(Section):
     )
     turnover: NonNegative = Field(0.001, description="Turnover penalty, in units of the mean variance.")
     risk_free: Finite = Field(0.0, description="Risk-free rate, per year.")
+    allow_all_cash: bool = Field(False, description="Whether a portfolio may be all gated cash.")
     cash: Literal["none", "allowed"] = Field("none", description="Whether weights may sum to less than 1.")
     cash_min_exposure: Fraction = Field(0.20, description="Least exposure where cash is allowed.")
     risk_aversion: Positive = Field(1.0, description="Risk aversion of mean_variance.")

@@ -29,7 +29,7 @@ class Section(BaseModel):
 
 def refusal(code: str, message: str) -> PydanticCustomError:
     """An error that a validator raises to refuse a value under its own code (an UPPER_SNAKE name)."""
-    return PydanticCustomError(code, "{reason}", {"reason": message})
+    return PydanticCustomError(code, message)
 
 
 def one_of(code: str, what: str, names: Iterable[str]) -> AfterValidator:

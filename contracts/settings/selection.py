@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from quantctl.contracts.settings.section import (
     AtLeastOne,
@@ -14,7 +14,6 @@ from quantctl.contracts.settings.section import (
     Positive,
     Section,
     one_of,
-    refusal,
 )  # fmt: skip
 
 FILTERS = ("darwinian", "predictability", "friction", "momentum", "trend_regime", "advanced_trend")
@@ -65,7 +64,7 @@ class SelectionSettings(Section):
     """`selection.*`: filters, recruitment and clusters."""
 
     top_n: AtLeastOne = Field(3, description="Recruits per cluster and direction.")
-    max_winners: int = Field(25, description="Most winners; at least 15.")
+    max_winners: Annotated[int, Field(ge=15)] = Field(25, description="Most winners; at least 15.")
     dynamic_sizing: bool = Field(False, description="Recruit fewer from clusters that move together.")
     filters: tuple[FilterName, ...] = Field(
         ("darwinian", "predictability", "friction"), description="Active filters; darwinian is always on."
@@ -83,9 +82,3 @@ class SelectionSettings(Section):
     advanced_trend: AdvancedTrendSettings = Field(
         default_factory=AdvancedTrendSettings, description="The advanced trend filter."
     )
-
-    @model_validator(mode="after")
-    def _room_for_the_floor(self) -> SelectionSettings:
-        if self.max_winners < 15:
-            raise refusal("CONFIG_RANGE", f"max_winners {self.max_winners} is below the winner floor of 15")
-        return self

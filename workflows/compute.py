@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from quantctl.contracts.stage import Finding, GateSpec, Judgement, Outcome, Stag
 from quantctl.lake import ledger
 from quantctl.lake.files import fault_of, require_space
 from quantctl.workflows import verdicts
+from quantctl.workflows.boundary import alpha_only
 from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.session import Session
 from quantctl.workflows.threads import one_blas_thread
@@ -39,7 +41,7 @@ def compute(
 
 def _call(session: Session, spec: StageSpec, attempt: int) -> dict[str, Any]:
     arguments = session.stage_arguments(spec, attempt)
-    with one_blas_thread():
+    with one_blas_thread(), _boundary(session, spec):
         outcome = _guarded(spec, arguments)
     unexpected = set(outcome.outputs) - set(spec.writes)
     if unexpected:
@@ -56,6 +58,11 @@ def _call(session: Session, spec: StageSpec, attempt: int) -> dict[str, Any]:
         "findings": [f.model_dump() for f in sorted(outcome.findings, key=Finding.sort_key)],
         "metrics": dict(outcome.metrics),
     }
+
+
+def _boundary(session: Session, spec: StageSpec) -> AbstractContextManager[None]:
+    """DataOps stages write the lake and reach the network; all others do neither."""
+    return nullcontext() if spec.tag == "data" else alpha_only(spec.id, session.runtime.places.lakehouse_dir)
 
 
 def _guarded(spec: StageSpec, arguments: dict[str, Any]) -> Outcome:

@@ -21,6 +21,8 @@ CODES: dict[str, Code] = {
     "STAGE_PARAM_INVALID": Code(2, "A --param is unknown to the stage or out of range."),
     "ISOLATION_INPUT_MISSING": Code(3, "A stage needs an artifact that its run has not written."),
     "LIFECYCLE_INVALID": Code(2, "A profile tries to remove, skip or swap a mandatory step."),
+    "NETWORK_FORBIDDEN": Code(1, "A stage outside DataOps tried to open a connection."),
+    "ALPHA_READ_ONLY": Code(70, "A stage outside DataOps tried to write the lakehouse."),
     # runs
     "RUN_ID_INVALID": Code(2, "A run id is not 1 to 96 of A-Z a-z 0-9 _ -."),
     "RUN_ID_CONFLICT": Code(2, "A run of that id exists with other inputs."),

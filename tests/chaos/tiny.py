@@ -10,7 +10,7 @@ import time
 import polars as pl
 
 from quantctl.contracts.artifacts import ARTIFACTS, Row
-from quantctl.contracts.errors import DataUnhealthy
+from quantctl.contracts.errors import DataMissing
 from quantctl.contracts.stage import Finding, Judgement, Loaded, Outcome, RunFacts, StageParams, gate, stage
 from quantctl.contracts.settings.sleeve import SleeveSettings
 from quantctl.workflows import pipelines
@@ -54,7 +54,7 @@ def rows(tiny_doubled: Loaded[pl.DataFrame]) -> Judgement:
 def total(tiny_doubled: pl.DataFrame, *, params: TinyParams) -> Outcome:
     """Sum what was doubled; a SHORT sleeve is refused."""
     if params.sleeve.direction == "SHORT":
-        raise DataUnhealthy("DATA_STALE", "tiny does not like shorts", where="sleeve.direction")
+        raise DataMissing("ISOLATION_INPUT_MISSING", "tiny does not like shorts", where="sleeve.direction")
     return Outcome({"tiny_total": {"sum": int(tiny_doubled["y"].sum())}})
 
 

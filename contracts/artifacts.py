@@ -45,7 +45,9 @@ _GATE = "records.verdict:Verdict"
 
 ARTIFACTS: dict[str, Row] = {
     # 1 foundation gate
-    "resolved_manifest": Row("config/resolved_manifest.json", "json", "records.manifest:Manifest", timed=True),
+    "resolved_manifest": Row(
+        "config/resolved_manifest.json", "json", "records.manifest:Manifest", timed=True
+    ),
     "lake_snapshot": Row("data/lake_snapshot.json", "json", "records.snapshot:LakeSnapshot"),
     "gate_foundation": Row("data/gates/foundation.json", "json", _GATE),
     # 2 recruitment
@@ -90,9 +92,7 @@ ARTIFACTS: dict[str, Row] = {
     "gate_l4_synthetic": Row("data/gates/weights_synthetic.json", "json", _GATE),
     "sign_test": Row("data/directional_sign_test.json", "json", _GATE),
     # 8 flattening
-    "portfolio_flattened": Row(
-        "data/portfolio_flattened.json", "json", "records.weights:PhysicalPortfolio"
-    ),
+    "portfolio_flattened": Row("data/portfolio_flattened.json", "json", "records.weights:PhysicalPortfolio"),
     "gate_l4_physical": Row("data/gates/weights_physical.json", "json", _GATE),
     # 9 forensic report and validation
     "report_md": Row("reports/portfolio/report.md", "md"),
@@ -162,4 +162,6 @@ def contract_of(name: str) -> Any | None:
     try:
         return getattr(import_module(f"quantctl.contracts.{module}"), attribute)
     except (ImportError, AttributeError) as problem:
-        raise InternalError("INTERNAL", f"artifact {name} names no contract: {problem}", where=reference) from None
+        raise InternalError(
+            "INTERNAL", f"artifact {name} names no contract: {problem}", where=reference
+        ) from None

@@ -94,27 +94,27 @@ class ContractError(QuantError):
     """A frame or record breaks its declared contract."""
 
 
-class DataMissing(QuantError):
+class DataMissing(QuantError):  # noqa: N818  a kind of outcome, not a Python error
     """Something needed is not there."""
 
 
-class DataUnhealthy(QuantError):
+class DataUnhealthy(QuantError):  # noqa: N818  a kind of outcome, not a Python error
     """The data is there, but may not be used."""
 
 
-class GateFailed(QuantError):
+class GateFailed(QuantError):  # noqa: N818  a kind of outcome, not a Python error
     """A gate judged FAIL."""
 
 
-class Infeasible(QuantError):
+class Infeasible(QuantError):  # noqa: N818  a kind of outcome, not a Python error
     """The constraints conflict and no fallback was declared."""
 
 
-class SolverFailed(QuantError):
+class SolverFailed(QuantError):  # noqa: N818  a kind of outcome, not a Python error
     """No rung of the solver ladder gave an accepted result."""
 
 
-class BoundaryViolation(QuantError):
+class BoundaryViolation(QuantError):  # noqa: N818  a kind of outcome, not a Python error
     """A stage touched what it may not touch."""
 
 

@@ -130,6 +130,7 @@ class StageSpec:
 
     @property
     def tag(self) -> str:
+        """The part of the id before the dot."""
         return self.id.split(".", 1)[0]
 
 
@@ -153,9 +154,7 @@ class GateSpec:
 _RESERVED = ("params", "run")
 
 
-def stage(
-    id: str, *, writes: tuple[str, ...], params: type[StageParams] | None = None
-) -> Callable[[F], F]:
+def stage(id: str, *, writes: tuple[str, ...], params: type[StageParams] | None = None) -> Callable[[F], F]:
     """Declare a pure function as the stage `id`; the declaration is kept on `fn.spec`."""
 
     def declare(function: F) -> F:

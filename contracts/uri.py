@@ -34,6 +34,7 @@ class StageUri:
 
     @property
     def stage_id(self) -> str:
+        """Id of the stage."""
         return f"{self.pipeline}.{self.stage}"
 
 
@@ -78,7 +79,7 @@ def _pairs(uri: str, query: str) -> tuple[dict[str, str], dict[str, str]]:
         if not equals or not value:
             raise _invalid(uri, f"{pair!r} is not key=value with a value")
         table, key = (params, name[2:]) if name.startswith("p.") else (keys, name)
-        if table is keys and key not in KEYS or not key:
+        if (table is keys and key not in KEYS) or not key:
             raise _invalid(uri, f"unknown key {name!r}; known are {', '.join(KEYS)} and p.<name>")
         if key in table:
             raise _invalid(uri, f"key {name!r} stands twice")

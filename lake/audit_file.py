@@ -36,7 +36,7 @@ def _position(path: Path, head_path: Path) -> tuple[int, int]:
     try:
         head = parse_strict(head_path.read_bytes())
         seq, size = int(head["seq"]), int(head["bytes"])
-        actual = os.stat(path).st_size
+        actual = path.stat().st_size
     except (FileNotFoundError, QuantError, KeyError, TypeError, ValueError):
         return -1, 0
     return (seq, size) if actual >= size else (-1, 0)

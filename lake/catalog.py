@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,9 @@ def base_view(table: str, files: Iterable[str], extra: str = "") -> str:
     columns = ", ".join(COLUMNS[table])
     empty = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in COLUMNS[table].items())
     parts = f"SELECT {columns} FROM read_parquet([{listed}])" if listed else f"SELECT {empty} WHERE false"
-    return f"CREATE VIEW base_{table} AS {parts}" + (f" UNION ALL SELECT {columns} FROM {extra}" if extra else "")
+    return f"CREATE VIEW base_{table} AS {parts}" + (
+        f" UNION ALL SELECT {columns} FROM {extra}" if extra else ""
+    )
 
 
 def define(
@@ -56,5 +57,5 @@ def replace(path: Path, files: Mapping[str, list[str]], definitions: Mapping[str
         define(connection, files, definitions)
         for name, query in lake_views.items():
             connection.execute(f"CREATE VIEW {name} AS {query}")
-    os.replace(temporary, path)
+    temporary.replace(path)
     fsync_dir(path.parent)

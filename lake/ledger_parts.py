@@ -34,7 +34,9 @@ def load_index(root: Path) -> list[dict[str, Any]]:
     return parts
 
 
-def project_run(root: Path, connection: sqlite3.Connection, run_id: str, weights: list[tuple[Any, ...]]) -> None:
+def project_run(
+    root: Path, connection: sqlite3.Connection, run_id: str, weights: list[tuple[Any, ...]]
+) -> None:
     """Replace the parts of one run by parts of what the state database holds of it now."""
     head = connection.execute("SELECT head_seq FROM runs WHERE run_id = ?", (run_id,)).fetchone()
     if head is None:

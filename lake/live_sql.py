@@ -115,6 +115,10 @@ def run_query(connection: Any, query: str) -> tuple[list[str], list[tuple[Any, .
         cursor = connection.execute(statements[0])
         return [column[0] for column in cursor.description], cursor.fetchall()
     except duckdb.PermissionException as problem:
-        raise ConfigError("SQL_PATH_FORBIDDEN", str(problem).splitlines()[0], remedy="query the views") from None
+        raise ConfigError(
+            "SQL_PATH_FORBIDDEN", str(problem).splitlines()[0], remedy="query the views"
+        ) from None
     except duckdb.Error as problem:
-        raise ConfigError("SQL_INVALID", str(problem).splitlines()[0], remedy="quantctl sql 'SHOW TABLES'") from None
+        raise ConfigError(
+            "SQL_INVALID", str(problem).splitlines()[0], remedy="quantctl sql 'SHOW TABLES'"
+        ) from None

@@ -40,7 +40,9 @@ def places(settings: Settings) -> Places:
 def limits(settings: Settings) -> Limits:
     """What a worker of these settings may use."""
     orchestration = settings.orchestration
-    return Limits(min_free_mb=int(orchestration.min_free_mb), grace_seconds=float(orchestration.grace_seconds))
+    return Limits(
+        min_free_mb=int(orchestration.min_free_mb), grace_seconds=float(orchestration.grace_seconds)
+    )
 
 
 def code_facts() -> CodeFacts:

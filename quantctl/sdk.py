@@ -262,7 +262,13 @@ class QuantSDK:
         from quantctl.single_stage import run_stage
 
         return run_stage(
-            self, stage, params=dict(params or {}), run_id=run_id, profile=profile, snapshot=snapshot, as_of=as_of
+            self,
+            stage,
+            params=dict(params or {}),
+            run_id=run_id,
+            profile=profile,
+            snapshot=snapshot,
+            as_of=as_of,
         )
 
     def list_stages(self, tag: str | None = None) -> list[dict[str, Any]]:
@@ -286,7 +292,9 @@ class QuantSDK:
         return {
             "id": spec.id,
             "purpose": spec.purpose,
-            "params": spec.params.model_json_schema() if spec.params else {"type": "object", "properties": {}},
+            "params": spec.params.model_json_schema()
+            if spec.params
+            else {"type": "object", "properties": {}},
             "input": {name: _contract(name) for name in spec.inputs},
             "output": {name: _contract(name) for name in spec.writes},
         }

@@ -9,7 +9,8 @@ from quantctl.contracts.errors import ConfigError, DataMissing
 from quantctl.contracts.records.run import RunRequest
 from quantctl.workflows import runs
 from quantctl.workflows.pipelines import PIPELINES
-from quantctl.workflows.plain import run_plainly, run_stage as run_on_artifacts
+from quantctl.workflows.plain import run_plainly
+from quantctl.workflows.plain import run_stage as run_on_artifacts
 from quantctl.workflows.registry import build, require_stage
 
 if TYPE_CHECKING:
@@ -33,7 +34,12 @@ def run_stage(
         session, outcome = run_on_artifacts(request, sdk.places, scratch, stage)
     else:
         request = sdk.request(
-            pipeline_with(stage), profile=profile, run_id="stage", snapshot=snapshot, as_of=as_of, params=params
+            pipeline_with(stage),
+            profile=profile,
+            run_id="stage",
+            snapshot=snapshot,
+            as_of=as_of,
+            params=params,
         )
         session, outcomes = run_plainly(request, sdk.places, scratch, stage)
         outcome = outcomes.get(stage) or list(outcomes.values())[-1]

@@ -73,9 +73,7 @@ def open_stage(
     return attempt
 
 
-def book_stage(
-    sql: Session, request: RunRequest, stage: str, attempt: int, outcome: dict[str, Any]
-) -> str:
+def book_stage(sql: Session, request: RunRequest, stage: str, attempt: int, outcome: dict[str, Any]) -> str:
     """Findings, gates, artifacts and the outcome of a stage, with the index rows. Returns its status."""
     from sqlalchemy import text
 

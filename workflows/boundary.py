@@ -23,7 +23,7 @@ _hooked = False
 
 @contextmanager
 def alpha_only(stage: str, lakehouse: Path) -> Iterator[None]:
-    """Inside, a connect is `NETWORK_FORBIDDEN` (exit 1) and a write to the lakehouse `ALPHA_READ_ONLY` (70)."""
+    """Inside, a connect is `NETWORK_FORBIDDEN` (exit 1), a write to the lakehouse `ALPHA_READ_ONLY` (70)."""
     global _hooked
     if not _hooked:
         sys.addaudithook(_watch)
@@ -49,7 +49,11 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
         )  # fmt: skip
     target = arguments[1] if event != "open" else arguments[0]
     writing = event != "open" or bool((arguments[2] or 0) & _WRITING)
-    if writing and isinstance(target, (str, os.PathLike)) and os.path.abspath(target).startswith(lakehouse):
+    if (
+        writing
+        and isinstance(target, (str, os.PathLike))
+        and str(Path(target).absolute()).startswith(lakehouse)
+    ):
         raise BoundaryViolation(
             "ALPHA_READ_ONLY", f"stage {stage} tried to write {target}", where=stage,
             remedy="only DataOps writes the lake; please report this",

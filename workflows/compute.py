@@ -22,9 +22,7 @@ MAX_CHECKPOINT_BYTES = 64 * 1024
 log = logging.getLogger("quantctl.runner")
 
 
-def compute(
-    session: Session, spec: StageSpec, gates: tuple[GateSpec, ...], attempt: int
-) -> dict[str, Any]:
+def compute(session: Session, spec: StageSpec, gates: tuple[GateSpec, ...], attempt: int) -> dict[str, Any]:
     """Run a stage and its gates; returns the outcome that is checkpointed.
 
     Only `EnvironmentFault` leaves this function as an exception; the stage then stays open.
@@ -34,7 +32,7 @@ def compute(
         require_space(session.directory.root, session.runtime.min_free_mb * 2**20)
         try:
             outcome = _call(session, spec, attempt)
-            return _checked_size(spec, _judged(session, spec, gates, outcome, attempt))
+            return _checked_size(spec, _judged(session, gates, outcome, attempt))
         except QuantError as problem:
             return _failed(problem)
 
@@ -47,7 +45,9 @@ def _call(session: Session, spec: StageSpec, attempt: int) -> dict[str, Any]:
     if unexpected:
         raise InternalError("STAGE_OUTPUT", f"stage returned undeclared {sorted(unexpected)}", where=spec.id)
     outputs = [
-        session.directory.write(name, outcome.outputs[name]) for name in spec.writes if name in outcome.outputs
+        session.directory.write(name, outcome.outputs[name])
+        for name in spec.writes
+        if name in outcome.outputs
     ]
     session.artifacts.update({artifact.name: artifact for artifact in outputs})
     return {
@@ -83,7 +83,7 @@ def _guarded(spec: StageSpec, arguments: dict[str, Any]) -> Outcome:
 
 
 def _judged(
-    session: Session, spec: StageSpec, gates: tuple[GateSpec, ...], outcome: dict[str, Any], attempt: int
+    session: Session, gates: tuple[GateSpec, ...], outcome: dict[str, Any], attempt: int
 ) -> dict[str, Any]:
     for gate in gates:
         if gate.sign and not sign_gate_on(session.request.settings):
@@ -94,9 +94,7 @@ def _judged(
     return outcome
 
 
-def _judge(
-    session: Session, gate: GateSpec, outcome: dict[str, Any], attempt: int
-) -> QuantError | None:
+def _judge(session: Session, gate: GateSpec, outcome: dict[str, Any], attempt: int) -> QuantError | None:
     arguments = session.gate_arguments(gate, attempt)
     inputs = session.input_hashes(gate.inputs)
     try:

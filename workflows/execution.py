@@ -59,7 +59,7 @@ class Executor:
         if request is not None and request.code.workflow_protocol != PROTOCOL:
             raise ConfigError(
                 "RUN_VERSION_MISMATCH",
-                f"run {run_id} was started under protocol {request.code.workflow_protocol}, this is {PROTOCOL}",
+                f"run {run_id} follows protocol {request.code.workflow_protocol}, this is {PROTOCOL}",
                 remedy="resume it with the version that started it",
             )
         return self._drive(run_id, None)
@@ -136,7 +136,9 @@ class Executor:
         found = runs.require_status(self.places, run_id)
         if found.state in runs.TERMINAL:
             return found
-        raise Interrupted("INTERRUPTED", f"interrupted at {found.stage}; nothing lost", where=found.stage or "")
+        raise Interrupted(
+            "INTERRUPTED", f"interrupted at {found.stage}; nothing lost", where=found.stage or ""
+        )
 
     def _follow(self, run_id: str, *, take_over: bool) -> RunStatus:
         while True:

@@ -26,9 +26,9 @@ def environment_apart(run_id: str) -> Iterator[None]:
     except DiskFault as fault:
         raise DiskFault(fault.code, fault.message, where=fault.where, remedy=remedy) from fault
     except OSError as problem:
-        fault = fault_of(problem, Path(str(problem.filename or "")))
-        if fault is None:
+        known = fault_of(problem, Path(str(problem.filename or "")))
+        if known is None:
             raise
-        raise DiskFault(fault.code, fault.message, where=fault.where, remedy=remedy) from problem
+        raise DiskFault(known.code, known.message, where=known.where, remedy=remedy) from problem
     except sa.exc.DBAPIError as problem:
         raise StateUnreachable("STATE_UNREACHABLE", str(problem.orig), remedy=remedy) from problem

@@ -81,9 +81,7 @@ def _record_end(runtime: Runtime, run_id: str, reason: str) -> None:
 
 
 @contextmanager
-def span(
-    life: Life, stage: str, attempt: int
-) -> Iterator[Callable[[bool, dict[str, Any] | None], None]]:
+def span(life: Life, stage: str, attempt: int) -> Iterator[Callable[[bool, dict[str, Any] | None], None]]:
     """The span of one stage in one life; the yielded function says how it ended."""
     span_id = span_id_of(life.run_id, f"{stage}#{life.number}", attempt)
     life.log.start(span_id, stage, life.root_span, attempt, **{

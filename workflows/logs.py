@@ -53,7 +53,7 @@ def run_log(root: Path, run_id: str, trace_id: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(JsonLines())
-    handler.addFilter(lambda record: (_where.get() or {}).get("run_id") == run_id)
+    handler.addFilter(lambda _record: (_where.get() or {}).get("run_id") == run_id)
     logger = logging.getLogger("quantctl")
     logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
     logger.addHandler(handler)

@@ -38,7 +38,9 @@ def run_plainly(
     return session, outcomes
 
 
-def run_stage(request: RunRequest, places: Places, scratch: Path, stage: str) -> tuple[Session, dict[str, Any]]:
+def run_stage(
+    request: RunRequest, places: Places, scratch: Path, stage: str
+) -> tuple[Session, dict[str, Any]]:
     """One stage on the artifacts of the run `request.run_id`, its outputs written below `scratch`."""
     spec = require_stage(stage)
     session = _session(request, places, scratch)

@@ -23,7 +23,7 @@ def project_run(places: Places, run_id: str) -> None:
     """
     try:
         _project_run(places, run_id)
-    except Exception:  # noqa: BLE001  a projection is rebuilt at will; the run goes on
+    except Exception:
         log.exception("the SQL surface of run %s could not be projected", run_id)
 
 
@@ -39,7 +39,9 @@ def _project_run(places: Places, run_id: str) -> None:
 def rebuild_all(places: Places) -> int:
     """Project every run of the state database anew; returns their number."""
     with state.reader(places.state_url) as connection:
-        found = connection.execute("SELECT run_id FROM runs ORDER BY created_at, run_id") if connection else []
+        if connection is None:
+            return 0
+        found = connection.execute("SELECT run_id FROM runs ORDER BY created_at, run_id")
         ids = [row["run_id"] for row in found]
         for run_id in ids:
             rows = weight_rows(places.run_root(run_id), run_id)

@@ -25,21 +25,26 @@ class Places:
 
     @property
     def lock(self) -> Path:
+        """The lock of whoever executes runs."""
         return self.data_dir / "state" / "worker.lock"
 
     @property
     def cache(self) -> Path:
+        """Derived tables that any run may share."""
         return self.data_dir / "cache"
 
     @property
     def ledger_parts(self) -> Path:
+        """Parts of the SQL surface."""
         return self.data_dir / "ledger"
 
     @property
     def catalog(self) -> Path:
+        """The DuckDB file of views."""
         return self.data_dir / "catalog.duckdb"
 
     def run_root(self, run_id: str) -> Path:
+        """Directory of a run."""
         return self.artifacts_dir / "summaries" / "runs" / run_id
 
 

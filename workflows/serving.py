@@ -13,9 +13,7 @@ from quantctl.workflows.worker import Limits, Worker
 NAME = "worker-1"
 
 
-def serve(
-    places: Places, limits: Limits, stop: threading.Event, *, announce: Callable[[str], None]
-) -> bool:
+def serve(places: Places, limits: Limits, stop: threading.Event, *, announce: Callable[[str], None]) -> bool:
     """Serve until `stop`; false when another process is the worker.
 
     Interrupted runs of other workers are adopted oldest first; runs of another workflow protocol are

@@ -67,7 +67,7 @@ class Session:
         if name == "resolved_manifest":
             return str(self.request.manifest()["manifest_sha256"])
         if name == "audit_ledger":
-            return self.body_chain()["body_chain"]
+            return str(self.body_chain()["body_chain"])
         known = self.artifacts.get(name)
         return known.sha256 if known else None
 
@@ -161,6 +161,3 @@ def _bytes(path: Any) -> bytes | None:
         return bytes(path.read_bytes())
     except OSError:
         return None
-
-
-

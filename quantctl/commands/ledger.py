@@ -34,7 +34,12 @@ def show(
     ]
     found = found[-limit:] if limit else found
     cells = [(r["seq"], r["ts"], r["type"], r["step"], r["status"], r["code"], r["hash"][:12]) for r in found]
-    emit("ledger", found, table(("seq", "ts", "type", "step", "status", "code", "hash"), cells), as_json=as_json)
+    emit(
+        "ledger",
+        found,
+        table(("seq", "ts", "type", "step", "status", "code", "hash"), cells),
+        as_json=as_json,
+    )
     return 0
 
 
@@ -46,7 +51,7 @@ def verify(
     every: Annotated[bool, typer.Option("--all", help="Every run.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Recompute chain, hashes and artifact bytes; tells edits, removals, cut tails and changed files apart."""
+    """Recompute chain, hashes and artifact bytes; tells edits, cut tails and changed files apart."""
     from quantctl.contracts.errors import ConfigError
 
     sdk = reading(ctx)
@@ -59,7 +64,13 @@ def verify(
         print_json(document("ledger_verify", reports, ok=not bad))
     else:
         cells = [
-            (r["run_id"], "ok" if r["ok"] else "BROKEN", r["records"], f["code"] if f else None, f["message"] if f else None)
+            (
+                r["run_id"],
+                "ok" if r["ok"] else "BROKEN",
+                r["records"],
+                f["code"] if f else None,
+                f["message"] if f else None,
+            )
             for r in reports
             for f in (r["findings"] or [None])
         ]

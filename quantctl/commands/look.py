@@ -148,7 +148,9 @@ def _addressed(uri: str) -> tuple[str, str]:
 
     found = parse(uri)
     if not isinstance(found, ArtifactUri):
-        raise ConfigError("URI_INVALID", f"{uri!r} names a stage, not an artifact", remedy="quant://run/ID/path")
+        raise ConfigError(
+            "URI_INVALID", f"{uri!r} names a stage, not an artifact", remedy="quant://run/ID/path"
+        )
     return found.run_id, found.path
 
 
@@ -169,7 +171,9 @@ def _show_artifact(sdk: Any, run_id: str, artifact: str, *, path: bool, as_json:
 def _show_frame(name: str, place: Any, *, as_json: bool) -> int:
     import duckdb
 
-    cursor = duckdb.execute("SELECT * FROM read_parquet(?) LIMIT ?", [str(place), 1_000_000 if as_json else 20])
+    cursor = duckdb.execute(
+        "SELECT * FROM read_parquet(?) LIMIT ?", [str(place), 1_000_000 if as_json else 20]
+    )
     columns = [column[0] for column in cursor.description]
     rows = cursor.fetchall()
     shown = columns[:8]
@@ -186,12 +190,25 @@ def _print_lines(lines: list[dict[str, Any]], *, as_json: bool, follow: bool) ->
         emit("logs", lines, "", as_json=True)
         return
     for line in lines:
-        print(json.dumps(line) if as_json else f"{line['ts']}  {line['level']:<7} {line['stage_id'] or '-'}  {line['msg']}")
+        print(
+            json.dumps(line)
+            if as_json
+            else f"{line['ts']}  {line['level']:<7} {line['stage_id'] or '-'}  {line['msg']}"
+        )
 
 
 def _runs_table(found: list[RunStatus]) -> str:
     cells = [
-        (run.run_id, run.profile, run.pipeline, run.state, run.stage, run.code, run.as_of, run.created_at[:19])
+        (
+            run.run_id,
+            run.profile,
+            run.pipeline,
+            run.state,
+            run.stage,
+            run.code,
+            run.as_of,
+            run.created_at[:19],
+        )
         for run in found
     ]
     return table(("run", "profile", "pipeline", "state", "stage", "code", "as of", "created"), cells)

@@ -26,7 +26,7 @@ def sql(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Make the catalogue anew.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Query runs, ledger, artifacts and the lake, current to the last commit. Takes no lock, writes nothing."""
+    """Query runs, ledger, artifacts and the lake as of the last commit. Takes no lock, writes nothing."""
     sdk = reading(ctx)
     if rebuild:
         count = sdk.rebuild_catalog()

@@ -45,7 +45,9 @@ def run(
     stage: Annotated[str, typer.Argument(help="Stage id, or quant://pipeline/stage?run_id=...&p.key=value.")],
     run_id: Annotated[str | None, typer.Option("--run-id", help="Take the inputs from this run.")] = None,
     profile: Profile = None,
-    param: Annotated[list[str] | None, typer.Option("--param", help="Settings key=value; repeatable.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", help="Settings key=value; repeatable.")
+    ] = None,
     snapshot: Snapshot = "latest",
     as_of: AsOf = None,
     as_json: Json = False,
@@ -77,7 +79,9 @@ def _id(stage: str) -> str:
         return stage
     found = parse(stage)
     if not isinstance(found, StageUri):
-        raise ConfigError("URI_INVALID", f"{stage!r} names an artifact, not a stage", remedy="quantctl show URI")
+        raise ConfigError(
+            "URI_INVALID", f"{stage!r} names an artifact, not a stage", remedy="quantctl show URI"
+        )
     return found.stage_id
 
 

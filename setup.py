@@ -17,7 +17,10 @@ DATA = ("profiles", "sql")
 
 def code_packages() -> list[str]:
     """`quantctl.<folder>` and all packages below it, and the packages of the front door itself."""
-    found = ["quantctl", *(f"quantctl.{name}" for name in find_namespace_packages("quantctl", include=["commands*"]))]
+    found = [
+        "quantctl",
+        *(f"quantctl.{name}" for name in find_namespace_packages("quantctl", include=["commands*"])),
+    ]
     for folder in CODE:
         below = find_namespace_packages(folder)
         found += [f"quantctl.{folder}", *(f"quantctl.{folder}.{name}" for name in below)]
@@ -29,7 +32,9 @@ def data_packages() -> list[str]:
     found = []
     for folder in DATA:
         found.append(f"quantctl.{folder}")
-        found += [f"quantctl.{folder}.{path.name}" for path in sorted((HERE / folder).iterdir()) if path.is_dir()]
+        found += [
+            f"quantctl.{folder}.{path.name}" for path in sorted((HERE / folder).iterdir()) if path.is_dir()
+        ]
     return found
 
 

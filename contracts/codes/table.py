@@ -14,12 +14,12 @@ from quantctl.contracts.codes import (
 )
 from quantctl.contracts.codes.row import Code
 
-_SUBJECTS = (house, runs, lake, dataops, selection, synthesis, allocation, reporting)
+SUBJECTS = (house, runs, lake, dataops, selection, synthesis, allocation, reporting)
 
 
 def _merged() -> dict[str, Code]:
     table: dict[str, Code] = {}
-    for subject in _SUBJECTS:
+    for subject in SUBJECTS:
         for name, code in subject.CODES.items():
             if name in table and table[name] != code:
                 raise ValueError(f"code {name} is declared twice, with different rows")

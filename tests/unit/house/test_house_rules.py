@@ -20,8 +20,8 @@ CODE = [
 ]
 GROUPING = ROOT / "contracts" / "grouping.py"
 ERRORS = (
-    "ConfigError", "ContractError", "DataMissing", "DataUnhealthy", "GateFailed", "Infeasible", "SolverFailed",
-    "BoundaryViolation", "InternalError", "QuantError", "refusal", "one_of",
+    "ConfigError", "ContractError", "DataMissing", "DataUnhealthy", "GateFailed", "Infeasible",
+    "SolverFailed", "BoundaryViolation", "InternalError", "QuantError", "refusal", "one_of",
 )  # fmt: skip
 FAULTS = ("EnvironmentFault", "DiskFault", "MemoryFault", "StateUnreachable", "Interrupted")
 
@@ -80,9 +80,9 @@ def test_unique_keeps_the_order_of_rows() -> None:
 
 def first_text(call: ast.Call) -> str | None:
     for argument in (*call.args, *(word.value for word in call.keywords if word.arg == "code")):
-        if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-            if re.fullmatch(r"[A-Z][A-Z0-9_]+", argument.value):
-                return argument.value
+        text = argument.value if isinstance(argument, ast.Constant) else None
+        if isinstance(text, str) and re.fullmatch(r"[A-Z][A-Z0-9_]+", text):
+            return text
     return None
 
 

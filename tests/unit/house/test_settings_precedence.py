@@ -77,7 +77,7 @@ def test_extends_applies_left_to_right_then_own_keys(tmp_path: Path) -> None:
 def test_maps_merge_and_lists_replace(tmp_path: Path) -> None:
     written(
         tmp_path,
-        a="mps: {weights_override: {momentum: 1.0, entropy: 2.0}}\nselection: {filters: [darwinian, friction]}\n",
+        a="mps: {weights_override: {momentum: 1.0, entropy: 2.0}}\nselection: {filters: [friction]}\n",
         b="extends: a\nmps: {weights_override: {entropy: 3.0}}\nselection: {filters: [darwinian]}\n",
     )
     settings = resolve("b", env={}, dotenv={}, profiles_dir=tmp_path).settings

@@ -10,7 +10,7 @@ from quantctl.lake.files import fsync_dir, temporary_name
 from quantctl.lake.ledger_tables import COLUMNS
 
 VIEWS = (
-    "runs", "lives", "ledger", "stages", "artifacts", "findings", "gates", "metrics", "weights",
+    "runs", "lives", "ledger", "stages", "artifacts", "findings", "gates", "metrics", "weights", "vetoes",
     "lineage", "snapshots",
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,19 @@ def load_index(root: Path) -> list[dict[str, Any]]:
 
 
 def project_run(
-    root: Path, connection: sqlite3.Connection, run_id: str, weights: list[tuple[Any, ...]]
+    root: Path, connection: sqlite3.Connection, run_id: str, made: Mapping[str, list[tuple[Any, ...]]]
 ) -> None:
-    """Replace the parts of one run by parts of what the state database holds of it now."""
+    """Replace the parts of one run by parts of what the state database holds of it now.
+
+    made : table -> rows of the tables that are made from artifacts
+    """
     head = connection.execute("SELECT head_seq FROM runs WHERE run_id = ?", (run_id,)).fetchone()
     if head is None:
         return
     parts = [part for part in load_index(root) if run_id not in part["runs"] or len(part["runs"]) > 1]
     parts = [_without(root, part, run_id) if run_id in part["runs"] else part for part in parts]
     for table in COLUMNS:
-        rows = weights if table == "weights" else _rows(connection, table, run_id)
+        rows = made[table] if table in made else _rows(connection, table, run_id)
         schema = {name: _TYPES[kind] for name, kind in COLUMNS[table].items()}
         frame = pl.DataFrame(rows, schema=schema, orient="row")
         parts.append(_write(root, table, frame, 0, {run_id: head[0]}))

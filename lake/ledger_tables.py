@@ -27,9 +27,14 @@ COLUMNS: dict[str, dict[str, str]] = {
         "run_id": _TEXT, "space": _TEXT, "risk_profile": _TEXT, "status": _TEXT, "symbol": _TEXT,
         "weight": _FLOAT, "net_weight": _FLOAT, "direction": _TEXT, "cluster_id": _TEXT, "type": _TEXT,
     },
+    "vetoes": {
+        "run_id": _TEXT, "source": _TEXT, "symbol": _TEXT, "atom": _TEXT, "code": _TEXT, "class": _TEXT,
+        "value": _FLOAT, "threshold": _FLOAT,
+    },
 }  # fmt: skip
 
-# Where the state database keeps a table, and the order of its rows within a run.
+# Where the state database keeps a table, and the order of its rows within a run; the others are made
+# from artifacts.
 SOURCES: dict[str, tuple[str, str]] = {
     "runs": ("runs", "run_id"),
     "ledger": ("run_ledger", "seq"),

@@ -48,7 +48,7 @@ def connect(
 
 
 def _current(parts_dir: Path, ledger: sqlite3.Connection | None) -> list[dict[str, Any]]:
-    """The parts of which every run stands where the state database has it."""
+    """The parts whose runs all stand where the state database has them, and those made from artifacts."""
     try:
         parts = parse_strict((parts_dir / "parts.json").read_bytes())["parts"]
     except (FileNotFoundError, QuantError):
@@ -56,7 +56,11 @@ def _current(parts_dir: Path, ledger: sqlite3.Connection | None) -> list[dict[st
     if ledger is None:
         return []
     heads = {row[0]: row[1] for row in ledger.execute("SELECT run_id, head_seq FROM runs")}
-    return [p for p in parts if all(heads.get(run) == seq for run, seq in p["runs"].items())]
+    return [
+        p
+        for p in parts
+        if p["table"] not in SOURCES or all(heads.get(run) == seq for run, seq in p["runs"].items())
+    ]
 
 
 def _load_fresh(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
-from typing import Any
 
-from quantctl.contracts.canonical import parse_strict
 from quantctl.contracts.errors import QuantError
 from quantctl.lake import catalog, ledger_parts, state
+from quantctl.workflows.made_rows import made_rows
 from quantctl.workflows.runtime import Places
 from quantctl.workflows.sql_files import definitions
 
 log = logging.getLogger("quantctl.projection")
-_FILES = {"synthetic": "portfolio_optimized_v2.json", "physical": "portfolio_flattened.json"}
 
 
 def project_run(places: Places, run_id: str) -> None:
@@ -31,7 +28,7 @@ def _project_run(places: Places, run_id: str) -> None:
     with state.reader(places.state_url) as connection:
         if connection is None:
             return
-        rows = weight_rows(places.run_root(run_id), run_id)
+        rows = made_rows(places.run_root(run_id), run_id)
         ledger_parts.project_run(places.ledger_parts, connection, run_id, rows)
     rebuild_catalog(places)
 
@@ -44,7 +41,7 @@ def rebuild_all(places: Places) -> int:
         found = connection.execute("SELECT run_id FROM runs ORDER BY created_at, run_id")
         ids = [row["run_id"] for row in found]
         for run_id in ids:
-            rows = weight_rows(places.run_root(run_id), run_id)
+            rows = made_rows(places.run_root(run_id), run_id)
             ledger_parts.project_run(places.ledger_parts, connection, run_id, rows)
     rebuild_catalog(places)
     return len(ids)
@@ -66,24 +63,3 @@ def lake_views(places: Places) -> dict[str, str]:
         return Lake(places.lakehouse_dir).snapshot("latest").view_queries()
     except QuantError:
         return {}
-
-
-def weight_rows(root: Path, run_id: str) -> list[tuple[Any, ...]]:
-    """Rows of the weight files that a run has so far; an unreadable file gives none."""
-    rows = []
-    for space, name in _FILES.items():
-        try:
-            document = parse_strict((root / "data" / name).read_bytes())
-            profiles = document["profiles"]
-        except (FileNotFoundError, QuantError, KeyError):
-            continue
-        for profile, body in sorted(profiles.items()):
-            rows += [_row(run_id, space, profile, body["status"], asset) for asset in body["assets"]]
-    return rows
-
-
-def _row(run_id: str, space: str, profile: str, status: str, asset: dict[str, Any]) -> tuple[Any, ...]:
-    return (
-        run_id, space, profile, status, asset["Symbol"], asset["Weight"], asset["Net_Weight"],
-        asset["Direction"], asset.get("Cluster_ID"), asset.get("Type"),
-    )  # fmt: skip

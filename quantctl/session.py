@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import typer
 
+from quantctl import telemetry
 from quantctl.contracts.errors import EnvironmentFault
 from quantctl.invocation import invocation
 from quantctl.sdk import QuantSDK, RunResult
@@ -32,6 +33,7 @@ class Running:
 def running(ctx: typer.Context, run_id: str | None, *, quiet: bool) -> Iterator[Running]:
     """Signals stop at the next stage boundary; progress goes to stderr; where to go on is said on stdout."""
     given = invocation(ctx)
+    telemetry.set_up()
     sdk = QuantSDK(overrides=given.overrides, config=given.config, stop=stop_on_signal(run_id))
     held = Running(sdk)
     held.run_id = run_id

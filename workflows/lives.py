@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from quantctl.contracts.errors import EnvironmentFault
-from quantctl.contracts.ids import span_id_of
+from quantctl.contracts.ids import span_id_of, trace_id_of
 from quantctl.contracts.records.run import RunRequest
 from quantctl.lake.ledger import timestamp
 from quantctl.lake.spans import SpanLog
+from quantctl.workflows import telemetry
 from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.logs import located
 from quantctl.workflows.runtime import Runtime
@@ -80,19 +81,27 @@ def _record_end(runtime: Runtime, run_id: str, reason: str) -> None:
         )
 
 
-@contextmanager
-def span(life: Life, stage: str, attempt: int) -> Iterator[Callable[[bool, dict[str, Any] | None], None]]:
-    """The span of one stage in one life; the yielded function says how it ended."""
+def in_span(life: Life, stage: str, attempt: int, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Compute a stage inside its span, with its log lines located; a fault leaves the span open."""
     span_id = span_id_of(life.run_id, f"{stage}#{life.number}", attempt)
-    life.log.start(span_id, stage, life.root_span, attempt, **{
-        "quant.run_id": life.run_id, "quant.profile": life.profile, "quant.stage_id": stage,
-        "quant.attempt": attempt, "quant.level": "stage",
-    })  # fmt: skip
-    verdict: list[tuple[bool, dict[str, Any] | None]] = []
-    with located(stage_id=stage, span_id=span_id):
-        yield lambda ok, error: verdict.append((ok, error))
-    ok, error = verdict[-1]
-    life.log.end(span_id, ok, **({"error.code": error["code"]} if error else {}))
+    attributes = {
+        "quant.run_id": life.run_id,
+        "quant.profile": life.profile,
+        "quant.stage_id": stage,
+        "quant.attempt": attempt,
+        "quant.level": "stage",
+    }
+    life.log.start(span_id, stage, life.root_span, attempt, **attributes)
+    began = time.perf_counter()
+    exported = telemetry.stage_span(trace_id_of(life.run_id), life.root_span, stage, attributes)
+    with located(stage_id=stage, span_id=span_id), exported as span:
+        log.info("stage %s begins", stage)
+        outcome = compute()
+        log.info("stage %s ends: %s", stage, outcome["status"])
+        telemetry.record_outcome(span, stage, time.perf_counter() - began, outcome)
+    error = outcome["error"]
+    life.log.end(span_id, error is None, **({"error.code": error["code"]} if error else {}))
+    return outcome
 
 
 def _attributes(request: RunRequest, number: int) -> dict[str, Any]:

@@ -8,7 +8,6 @@ operation 1 and stage k, counted from 0, opens at operation 3k + 2.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +28,6 @@ from quantctl.workflows.registry import Pipeline, build
 from quantctl.workflows.runtime import Runtime, current
 from quantctl.workflows.session import Session, params_of
 
-log = logging.getLogger("quantctl.runner")
 LIVE_SECONDS = 2.0  # how stale the files of the SQL surface may be while a run is live
 
 
@@ -106,12 +104,10 @@ class _Run:
 
     def _compute(self, spec: StageSpec, attempt: int) -> dict[str, Any]:
         def step() -> dict[str, Any]:
-            with lives.span(self.life, spec.id, attempt) as span:
-                log.info("stage %s begins", spec.id)
-                outcome = compute(self.session, spec, self.pipeline.gates[spec.id], attempt)
-                span(outcome["status"] == "success", outcome["error"])
-                log.info("stage %s ends: %s", spec.id, outcome["status"])
-                return outcome
+            gates = self.pipeline.gates[spec.id]
+            return lives.in_span(
+                self.life, spec.id, attempt, lambda: compute(self.session, spec, gates, attempt)
+            )
 
         return DBOS.run_step({"name": f"compute {spec.id}"}, step)
 

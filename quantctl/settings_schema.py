@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, TypeGuard, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
@@ -55,7 +55,7 @@ def _below(path: Path, rest: Path, annotation: Any) -> Leaf | Unknown:
     return Leaf((*path, *keys), textual=value is str)
 
 
-def _is_section(annotation: Any) -> bool:
+def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
@@ -91,7 +91,7 @@ def known_variables() -> tuple[str, ...]:
 def _variables(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         if _is_section(field.annotation):
-            yield from _variables(field.annotation, f"{prefix}{name.upper()}__")  # type: ignore[arg-type]
+            yield from _variables(field.annotation, f"{prefix}{name.upper()}__")
         else:
             yield f"{prefix}{name.upper()}"
 

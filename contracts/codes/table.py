@@ -14,6 +14,8 @@ from quantctl.contracts.codes import (
 )
 from quantctl.contracts.codes.row import Code
 
+__all__ = ["CODES", "SUBJECTS", "Code", "exit_of"]
+
 SUBJECTS = (house, runs, lake, dataops, selection, synthesis, allocation, reporting)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from quantctl.lake.logical import logical_hash, type_name
 from quantctl.lake.manifest import Manifest, TableState, extend, parts_of
 from quantctl.lake.parts import Part, conform, encode_parts
 from quantctl.lake.reading import all_versions
-from quantctl.lake.tables import table_of
+from quantctl.lake.tables import Table, table_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -90,8 +90,12 @@ def _hashed(root: Path, name: str, state: TableState, before: Manifest | None, c
     table = table_of(name)
     if len(parts) == 1 and set(change.columns.get(name, {})) == set(state.columns):
         return state.model_copy(update={"logical_hash": parts[0].logical_hash})
-    rows = all_versions(root, table, parts, state.schema())
-    return state.model_copy(update={"logical_hash": logical_hash(rows, table.order)})
+    return state.model_copy(update={"logical_hash": table_hash(root, table, parts, state)})
+
+
+def table_hash(root: Path, table: Table, parts: Sequence[Part], state: TableState) -> str:
+    """The logical hash of all versions of all rows of a table; raises `SNAPSHOT_CORRUPT`."""
+    return logical_hash(all_versions(root, table, parts, state.frame_schema(table)), table.order)
 
 
 def _merged(before: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:

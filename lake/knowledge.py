@@ -22,6 +22,15 @@ def end_of_day(day: date) -> datetime:
     return datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC)
 
 
+def decision_time(asof: date, newest: date, knowledge_time: datetime) -> datetime:
+    """The instant at which a decision dated `asof` is taken on a snapshot.
+
+    At the snapshot's own as-of date that is its knowledge time (vendor values of the last bar arrive after
+    its close); at an earlier date it is the end of that day, so nothing learnt later is seen.
+    """
+    return knowledge_time if asof >= newest else min(end_of_day(asof), knowledge_time)
+
+
 def in_utc(at: datetime) -> datetime:
     """`at` in UTC; raises `LAKE_SCHEMA` for an instant without a zone."""
     if at.tzinfo is None:
@@ -52,3 +61,15 @@ def visible(
         closed = pl.Series(sorted(closed_today()), dtype=pl.String)
         conditions.append(early | (today & pl.col("symbol").is_in(closed.implode())))
     return conditions
+
+
+def visible_sql(table: Table, at: datetime, closed_today: Collection[str]) -> str:
+    """`visible` as a condition of SQL, for any part."""
+    instant = f"TIMESTAMPTZ '{stamp(at)}'"
+    conditions = ["true" if table.timeless else f"known_at <= {instant}"]
+    if table.session and table.time:
+        day = f"DATE '{at.date().isoformat()}'"
+        names = ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(closed_today))
+        today = f" OR ({table.time} = {day} AND symbol IN ({names}))" if names else ""
+        conditions.append(f"({table.time} < {day}{today})")
+    return " AND ".join(conditions)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from quantctl.contracts.canonical import canonical, parse_strict, sha256_hex
 from quantctl.contracts.errors import ContractError
 from quantctl.lake.parts import Part, corrupt
-from quantctl.lake.tables import EXACT, INSTANT
+from quantctl.lake.tables import EXACT, INSTANT, Table
 
 TAIL = 64
 _TYPES: dict[str, Any] = {
@@ -38,9 +38,10 @@ class TableState(BaseModel):
     segments: tuple[str, ...] = ()
     tail: tuple[Part, ...] = ()
 
-    def schema(self) -> dict[str, Any]:
-        """Column to polars type."""
-        return {name: _TYPES[kind] for name, kind in self.columns.items()}
+    def frame_schema(self, table: Table) -> dict[str, Any]:
+        """Column to polars type: the columns `table` names in its order, then added ones by name."""
+        added = sorted(set(self.columns) - set(table.columns))
+        return {name: _TYPES[self.columns[name]] for name in (*table.columns, *added)}
 
 
 class Manifest(BaseModel):

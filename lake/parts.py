@@ -15,7 +15,6 @@ from quantctl.contracts.errors import ContractError, DataUnhealthy
 from quantctl.lake.logical import sorted_hash, type_name
 from quantctl.lake.tables import Table
 
-COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 3
 ROW_GROUP = 32_768
 PART_ROWS = 2_000_000
@@ -48,7 +47,7 @@ def encode_parquet(frame: pl.DataFrame) -> bytes:
     stream = io.BytesIO()
     frame.write_parquet(
         stream,
-        compression=COMPRESSION,
+        compression="zstd",
         compression_level=COMPRESSION_LEVEL,
         row_group_size=ROW_GROUP,
         statistics=True,

@@ -141,14 +141,15 @@ def resolve(key: Sequence[str], frames: list[tuple[Part, pl.DataFrame]]) -> list
     """Drop the rows whose key stands in a later part, too; each key is then in one frame only."""
     kept: list[tuple[Part, pl.DataFrame]] = []
     for part, frame in reversed(frames):
-        later = [other.select(key) for rival, other in kept if _overlap(part, rival)]
+        later = [other.select(key) for rival, other in kept if overlap(part, rival)]
         if later:
             frame = frame.join(pl.concat(later), on=list(key), how="anti", maintain_order="left")
         kept.append((part, frame))
     return [frame for _, frame in reversed(kept)]
 
 
-def _overlap(left: Part, right: Part) -> bool:
+def overlap(left: Part, right: Part) -> bool:
+    """Whether the ranges of symbol and time of two parts meet, so that both may hold a key."""
     return _meet(left.symbol, right.symbol) and _meet(left.time, right.time)
 
 

@@ -16,6 +16,7 @@ from quantctl.lake.files import fsync_dir, make_dirs, rename_synced
 from quantctl.lake.log import Entry, Log
 from quantctl.lake.manifest import load_manifest, manifest_path, snapshot_id
 from quantctl.lake.pinned import Snapshot
+from quantctl.lake.verify import Report, check, raise_if_broken
 
 if TYPE_CHECKING:
     import polars as pl
@@ -125,6 +126,16 @@ class Lake:
     def snapshots(self) -> list[Entry]:
         """The published commits, oldest first; raises `SNAPSHOT_CORRUPT`."""
         return [entry for entry in self.log.entries() if entry.published]
+
+    def verify(self, which: str = "latest", *, every: bool = False) -> Report:
+        """Hash the files of one snapshot (`every`: of all commits) and check the log.
+
+        Raises `SNAPSHOT_CORRUPT` with all problems in its details.
+        """
+        shas = [e.manifest for e in self.log.entries()] if every else [self.snapshot(which).manifest_sha256]
+        report = check(self.root, shas)
+        raise_if_broken(self.root, report)
+        return report
 
     def _newest(self, *, committed: bool) -> Entry:
         head = self.log.head()

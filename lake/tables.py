@@ -132,7 +132,7 @@ TABLES: dict[str, Table] = {
         _table("execution_metadata", _RULES, ("symbol", "venue", "valid_from"), None),
         _table("calendar_sessions", _SESSION, ("code", "date"), "date", timeless=True),
         _table("health_events", _EVENT, ("event_id",), None, ("run_id", "trace_id", "recorded_at")),
-        _table("candidates", _CANDIDATE, ("as_of", "scanner", "symbol"), "as_of"),
+        _table("candidates", _CANDIDATE, ("as_of", "scanner", "symbol", "logic", "direction"), "as_of"),
         _table("candidates_funnel", _FUNNEL, ("as_of", "scanner", "symbol"), "as_of"),
         _table("promotions", {"promotion_id": _TEXT}, ("promotion_id",), None),
     )
@@ -149,5 +149,5 @@ def table_of(name: str) -> Table:
         return known
     if not _INTRADAY.fullmatch(name):
         raise ConfigError("LAKE_TABLE_UNKNOWN", f"{name} is not one of {', '.join(TABLES)}", where=name)
-    columns: dict[str, PolarsDataType] = {"symbol": _TEXT, "ts": INSTANT} | _BAR
+    columns: dict[str, PolarsDataType] = {"symbol": _TEXT, "ts": INSTANT, **_BAR}
     return _table(name, columns, ("symbol", "ts"), "ts", ("quote_volume", "trades"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from quantctl.contracts.codes.row import Code
 
 CODES: dict[str, Code] = {
+    # feature store
+    "FEATURE_CALENDAR_MISSING": Code(3, "A symbol whose features are computed has no session calendar."),
     # clusters
     "CLUSTER_INPUT": Code(3, "A matrix to be clustered is empty, repeats a column or is not finite."),
     "CLUSTER_LOOKBACK_TOO_SHORT": Code(None, "A correlation lookback below 20 rows is not used."),

@@ -127,5 +127,7 @@ def _warning(one: Solved, code: str) -> Finding:
     return _finding("WARN", code, f"{one.profile}: {_KNOWN_WARNINGS[code]}", **details)
 
 
-def _finding(level: Level, code: str, message: str, symbol: str | None = None, **details: Any) -> Finding:
+def _finding(
+    level: Level, code: str, message: str, /, *, symbol: str | None = None, **details: Any
+) -> Finding:
     return Finding(level=level, code=code, message=message, symbol=symbol, details=details)

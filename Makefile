@@ -112,7 +112,7 @@ $(TEST_STAMP): requirements.lock | $(BIN)/python
 
 .PHONY: demo install install-test
 install: $(RUNTIME_STAMP)  ## Install into .venv what runs need.
-	$(PIP) --no-deps --force-reinstall .
+	$(PACKAGE)
 
 install-test: $(TEST_STAMP)  ## Install into .venv what tests need.
 	$(PACKAGE)

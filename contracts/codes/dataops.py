@@ -88,3 +88,12 @@ CODES: dict[str, Code] = {
     "COVERAGE_SCHEMA": Code(3, "A coverage artifact contradicts itself or its schema."),
     "COVERAGE_RECORDED": Code(None, "A coverage artifact was written."),
 }  # fmt: skip
+CODES |= {
+    "SCAN_FILTER": Code(None, "The symbol fails a filter of the scanner."),
+    "SCAN_GATE": Code(None, "The symbol fails a gate of the scanner."),
+    "SCAN_LIMIT": Code(None, "The symbol ranks beyond the scanner's limit."),
+    "QUOTE_EXCLUDED": Code(None, "The symbol's quote is not one of the scanner's."),
+    "CURRENT_BAR_LOW": Code(None, "The turnover of the scanned bar is below the floor."),
+    "VOLATILITY_D_LOW": Code(None, "The range of the scanned bar is below the floor."),
+    "RANK_FIELD_NULL": Code(None, "The field that ranks the scanner's rows is undefined."),
+}

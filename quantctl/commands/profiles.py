@@ -99,7 +99,7 @@ def validate(
     names: Annotated[list[str] | None, typer.Argument(help="Profiles (default: all).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Every finding of every profile at once: keys, types, ranges and extends."""
+    """Every finding of every profile at once: keys, types, ranges, extends and scanners."""
     options = invocation(ctx)
     shelf = _shelf(options)
     found = {name: _findings(options, shelf, name) for name in names or shelf.names()}
@@ -117,8 +117,24 @@ def validate(
 
 
 def _findings(options: Invocation, shelf: Shelf, name: str) -> list[dict[str, Any]]:
-    _, problems = examine(name, overrides=options.overrides, config=options.config, profiles_dir=shelf.place)
+    resolved, problems = examine(
+        name, overrides=options.overrides, config=options.config, profiles_dir=shelf.place
+    )
+    if resolved is not None:
+        problems = _scanner_problems(resolved.settings.discovery.scanners, shelf.place)
     return [problem.to_dict() for problem in problems]
+
+
+def _scanner_problems(names: tuple[str, ...], profiles_dir: Path) -> list[ConfigError]:
+    from quantctl.scanner_files import definitions
+
+    problems = []
+    for name in names:
+        try:
+            definitions((name,), profiles_dir if profiles_dir.is_dir() else None)
+        except ConfigError as problem:
+            problems.append(problem)
+    return problems
 
 
 def _report(found: dict[str, list[dict[str, Any]]]) -> list[str]:

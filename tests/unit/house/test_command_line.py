@@ -119,6 +119,17 @@ def test_profiles_validate_lists_all_findings(here: Path, capsys: pytest.Capture
     assert len(json.loads(capsys.readouterr().out)["error"]["findings"]) == 3
 
 
+def test_profiles_validate_finds_a_scanner_that_does_not_exist(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "profiles").mkdir()
+    (here / "profiles" / "p.yaml").write_text("discovery: {scanners: [binance_spot_rating_all_lnog]}\n")
+    assert main(["profiles", "validate", "p"]) == 2
+    err = capsys.readouterr().err
+    assert "error[SCANNER_UNKNOWN]" in err
+    assert "binance_spot_rating_all_long" in err
+
+
 def test_profiles_diff_prints_both_values(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         main(["profiles", "diff", "binance_spot_rating_all_long", "binance_spot_rating_all_short", "--json"])

@@ -180,10 +180,8 @@ class _Search:
         start = np.where(at_cap, self.unit.caps, x)
         if not _sum_is_redundant(rows.matrix[at_row][:, ~at_cap]):
             return self._polished(self.unit, start, lam.barrier, at_cap, at_row)
-        for spare in sorted(np.flatnonzero(at_row), key=lambda r: (lam.rows[r], r)):
-            fewer = at_row.copy()
-            fewer[spare] = False
-            point = self._polished(self.unit, start, lam.barrier, at_cap, fewer)
+        for caps, fewer in _relieved(lam, rows.matrix, at_cap, at_row):
+            point = self._polished(self.unit, start, lam.barrier, caps, fewer)
             if point is not None:
                 return point
         return None
@@ -211,6 +209,19 @@ class _Search:
 
     def _record(self, outcome: str, iterations: int) -> None:
         self.attempts.append(Attempt("clarabel", outcome, None, iterations))
+
+
+def _relieved(lam: Multipliers, matrix: Array, at_cap: Mask, at_row: Mask) -> list[tuple[Mask, Mask]]:
+    """Active sets less one member, smallest multiplier first: at the smallest λ one of them is zero."""
+    pressure = lam.upper + matrix.T @ lam.rows
+    spare = [(float(lam.rows[r]), 0, int(r)) for r in np.flatnonzero(at_row)]
+    spare += [(float(pressure[i]), 1, int(i)) for i in np.flatnonzero(at_cap)]
+    found = []
+    for _, is_name, index in sorted(spare):
+        sets = (at_row.copy(), at_cap.copy())
+        sets[is_name][index] = False
+        found.append((sets[1], sets[0]))
+    return found
 
 
 def _sum_is_redundant(matrix: Array) -> bool:

@@ -5,7 +5,8 @@ For min f(w) over 1'w = 1, l ≤ w ≤ u, G w ≤ h the check is
     ∇f(w) + ν 1 − λ_l + λ_u + G'λ = 0,   λ ≥ 0,   λ_j · slack_j = 0,   w feasible
 
 on the scaled problem. A kink c‖w − w_prev‖₁ adds ±c where a weight moved, anything in [−c, c] where it
-did not. Stationarity is relative to ‖∇f‖_∞, complementarity and gap to |w|'|∇f|. Risk budgeting has
+did not. Stationarity, complementarity and gap are relative to ‖∇f‖_∞ (for a ratio, to that of its
+numerator's term, since the two terms of ∇f cancel). Risk budgeting has
 no budget multiplier: its system is Σw − λ b/w + λ_u + G'λ = 0 (Richard & Roncalli 2019, Constrained
 risk budgeting portfolios), and its stationarity is relative to λ b_i, atom by atom.
 
@@ -77,8 +78,8 @@ def check_kkt(
         lam = lam._replace(budget=0.0)
     else:
         gradient, kink = gradient_of(unit, weights, formulation)
-        size = size * max(float(np.abs(gradient).max()), 1e-300)
-    worth = max(float(np.abs(weights) @ (np.abs(gradient) if formulation != "risk_budget" else size)), 1e-300)
+        size = size * max(_magnitude(unit, weights, gradient, formulation), 1e-300)
+    worth = max(float(np.abs(weights) @ size), 1e-300)
     stationarity = _stationarity(unit, weights, gradient, kink, lam)
     sign = max((-float(v.min()) for v in (lam.lower, lam.upper, lam.rows) if v.size), default=0.0)
     dual = max(float((np.abs(stationarity) / size).max()), sign / float(size.max()))
@@ -146,6 +147,14 @@ def gradient_of(problem: Problem, weights: Array, formulation: Formulation) -> t
         return np.full(problem.size, np.inf), 0.0
     gradient = pressed / float(weights @ pressed) - problem.excess / numerator
     return gradient, problem.turnover / numerator
+
+
+def _magnitude(problem: Problem, weights: Array, gradient: Array, formulation: Formulation) -> float:
+    """Size of what stationarity balances; a ratio's two terms cancel at the tangency portfolio."""
+    if formulation != "max_sharpe":
+        return float(np.abs(gradient).max())
+    numerator = net_excess(problem, weights)
+    return float(np.abs(problem.excess).max()) / numerator if numerator > 0.0 else np.inf
 
 
 def net_excess(problem: Problem, weights: Array) -> float:

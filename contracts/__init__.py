@@ -1,0 +1,1 @@
+"""The ground floor: what may pass between rooms. Imports no other room."""

@@ -1,0 +1,1 @@
+"""The lifecycle, readable top to bottom; pure functions only."""

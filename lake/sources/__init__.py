@@ -1,0 +1,1 @@
+"""Where bars come from: files and the market simulator; networks belong to DataOps only."""

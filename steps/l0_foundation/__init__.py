@@ -1,0 +1,1 @@
+"""L0: identity, the raw pool and the foundation matrix."""

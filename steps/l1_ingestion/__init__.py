@@ -1,0 +1,1 @@
+"""L1: scanners, indicators, ratings and the feature store."""

@@ -1,0 +1,1 @@
+"""L2: predictability, scores, filters, clusters and the relaxation ladder."""

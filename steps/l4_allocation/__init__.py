@@ -1,0 +1,1 @@
+"""L4: regime, risk model, kernels, certificates, weights and flattening."""

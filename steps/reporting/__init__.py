@@ -1,0 +1,1 @@
+"""Validation, audits, index and the forensic report."""

@@ -175,6 +175,6 @@ def test_links_in_the_tree_are_relative_and_lead_to_the_folders() -> None:
     for name in LINKS:
         link = ROOT / "quantctl" / name
         if link.is_symlink():
-            assert os.readlink(link) == f"../{name}"  # noqa: PTH115  (the text of the link matters)
+            assert os.readlink(link) == f"../{name}"
         else:
             assert link.read_text() == f"../{name}"

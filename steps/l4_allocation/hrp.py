@@ -53,7 +53,7 @@ def hrp(problem: Problem, options: HrpSettings | None = None) -> Result:
     notes = {
         "leaf_order": [problem.names[i] for i in order],
         "linkage": [[float(v) for v in row] for row in linkage],
-        **options.model_dump(),
+        "options": options.model_dump(),
     }
     return _finished(problem, weights, splits, notes)
 

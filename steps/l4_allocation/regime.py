@@ -134,7 +134,7 @@ def _component(name: str, item: Statistic, null_tables: NullTables) -> Component
         reason = _why(item.value)
         sign = {"ZERO_BASELINE": 1.0, "ZERO_TAIL": -1.0, "UNDEFINED": 0.0}[reason]
         return Component(
-            raw=None, raw_reason=reason, mu0=mu0, sd0=sd0, z=None, contribution=item.weight * sign  # type: ignore[arg-type]
+            raw=None, raw_reason=reason, mu0=mu0, sd0=sd0, z=None, contribution=item.weight * sign
         )  # fmt: skip
     z = (item.value - mu0) / sd0
     if name == "hurst":

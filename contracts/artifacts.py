@@ -122,6 +122,7 @@ ARTIFACTS: dict[str, Row] = {
 
 # Slices of the pinned snapshot that stages may name as arguments; resolved by the stage runner.
 LAKE_INPUTS: dict[str, str] = {
+    "lake_record": "the pinned snapshot down to its parts, as data/lake_snapshot.json keeps it",
     "lake_manifest": "facts of the pinned snapshot: id, as_of, tables, hashes, feature definition",
     "lake_coverage": "coverage entries carried by the snapshot, each file re-hashed",
     "lake_candidates": "candidate rows of the profile's scanners at the as-of date",

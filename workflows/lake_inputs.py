@@ -65,6 +65,7 @@ def _coverage(pinned: _Pinned) -> list[dict[str, Any]]:
 
 
 _READERS: dict[str, Callable[[_Pinned], Any]] = {
+    "lake_record": lambda pinned: pinned.snapshot.record(),
     "lake_manifest": lambda pinned: pinned.snapshot.facts(),
     "lake_coverage": _coverage,
     "lake_candidates": lambda pinned: pinned.candidates,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from typing import Any, Protocol
+from datetime import date, timedelta
+from typing import Any, Protocol, cast
 
 import polars as pl
 
@@ -225,7 +225,7 @@ def reference_symbols(
     market = _market(symbols, settings)
     if features_latest.is_empty() or market.is_empty():
         return []
-    newest = features_latest["date"].max()
+    newest = cast("date", features_latest["date"].max())
     fresh = features_latest.filter(pl.col("date") >= newest - timedelta(days=FRESH_DAYS))
     rows = fresh.select("symbol", "adv_30").join(market, on="symbol").filter(pl.col("adv_30") > 0)
     groups: dict[str, list[Member]] = {}

@@ -5,6 +5,8 @@ Nothing of the engine is imported here; a command's module is imported when it i
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import sys
 from importlib import import_module
@@ -92,7 +94,25 @@ def _options(
     if log_level not in LOG_LEVELS:
         hint = did_you_mean(log_level, LOG_LEVELS)
         raise ConfigError("USAGE", f"unknown log level {log_level!r}{hint}", where="--log-level")
-    ctx.obj = Invocation(config, tuple(override or ()), log_level, not no_color)
+    _log_to_stderr(log_level.upper())
+    if no_color:
+        os.environ["NO_COLOR"] = "1"
+    ctx.obj = Invocation(config, tuple(override or ()))
+
+
+def _log_to_stderr(level: str) -> None:
+    from quantctl.workflows.logs import JsonLines
+
+    logger = logging.getLogger("quantctl")
+    for old in [handler for handler in logger.handlers if handler.name == "stderr"]:
+        logger.removeHandler(old)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.name = "stderr"
+    handler.setLevel(level)
+    handler.setFormatter(JsonLines())
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    logger.propagate = False
 
 
 def main(argv: list[str] | None = None) -> int:

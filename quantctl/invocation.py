@@ -15,12 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Invocation:
-    """Global options: a settings file, `--set` texts, log level and colour."""
+    """Global options that later code asks for: a settings file and `--set` texts."""
 
     config: Path | None = None
     overrides: tuple[str, ...] = ()
-    log_level: str = "warning"
-    color: bool = True
 
     def resolve(self, profile: str | None = None, *, require_profile: bool = False) -> Resolved:
         """Settings under these options; warnings go to stderr."""

@@ -41,4 +41,4 @@ def _min_max(values: Array) -> Array:
     known = values[np.isfinite(values)]
     if known.size == 0 or known.max() - known.min() < FLAT:
         return np.where(np.isfinite(values), 0.5, np.nan)
-    return (values - known.min()) / (known.max() - known.min())
+    return np.asarray((values - known.min()) / (known.max() - known.min()))

@@ -68,7 +68,7 @@ def of_profiles(solved: list[Solved], ids: dict[str, str], model: RiskModel) -> 
         if one.status == "FALLBACK":
             found.append(_finding(
                 "WARN", "ALLOCATION_FALLBACK", f"{one.profile} was replaced by {one.used}: {one.reason}",
-                **{"from": one.profile, "to": one.used, "reason": one.reason, "dropped": list(one.dropped)},
+                **_replacement(one),
             ))  # fmt: skip
         found += [_warning(one, code) for code in one.result.warnings]
     return found
@@ -118,6 +118,10 @@ def _result(one: Solved, allocation_id: str, model: RiskModel) -> Finding:
         kappa_after=model.conditioned.kappa_after, intensity=model.conditioned.intensity,
         residuals=one.result.kkt.residuals() if one.result.kkt else {},
     )  # fmt: skip
+
+
+def _replacement(one: Solved) -> dict[str, Any]:
+    return {"from": one.profile, "to": one.used, "reason": one.reason, "dropped": list(one.dropped)}
 
 
 def _warning(one: Solved, code: str) -> Finding:

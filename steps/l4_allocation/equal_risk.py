@@ -227,7 +227,7 @@ def _relieved(lam: Multipliers, matrix: Array, at_cap: Mask, at_row: Mask) -> li
 def _sum_is_redundant(matrix: Array) -> bool:
     """Whether the active rows already fix the sum of the free names."""
     if matrix.shape[1] == 0 or matrix.shape[0] == 0:
-        return matrix.shape[1] == 0
+        return bool(matrix.shape[1] == 0)
     stacked = np.vstack([matrix, np.ones(matrix.shape[1])])
     return bool(np.linalg.matrix_rank(stacked) == np.linalg.matrix_rank(matrix))
 
@@ -240,12 +240,13 @@ def _newton(
     Unknowns are the free names, λ and ν of the active rows. Steps are shortened to keep x positive.
     """
     free, matrix, limit = ~at_cap, unit.rows.matrix[at_row], unit.rows.limit[at_row]
-    x, nu, count = x.copy(), np.zeros(int(at_row.sum())), int(free.sum())
+    x, count = x.copy(), int(free.sum())
+    nu: Array = np.zeros(int(at_row.sum()))
     if count == 0:
         return None
     if len(nu):
         pressed = barrier * budgets / x - unit.cov @ x
-        nu = np.linalg.lstsq(matrix[:, free].T, pressed[free], rcond=None)[0]
+        nu = np.asarray(np.linalg.lstsq(matrix[:, free].T, pressed[free], rcond=None)[0], dtype=np.float64)
     rows = np.vstack([np.ones(count), matrix[:, free]])
     for step in range(NEWTON_STEPS):
         slope = unit.cov @ x - barrier * budgets / x + matrix.T @ nu

@@ -27,7 +27,7 @@ def largest_excess(problem: Problem) -> float | None:
     if traded:
         eye = np.eye(size)
         matrix = np.vstack([matrix, np.hstack([eye, -eye]), np.hstack([-eye, -eye])])
-        limit = np.concatenate([limit, problem.w_prev, -problem.w_prev])  # type: ignore[list-item, operator]
+        limit = np.concatenate([limit, problem.w_prev, -problem.w_prev])  # type: ignore[operator]
     budget = np.zeros((1, width))
     budget[0, :size] = 1.0
     bounds = [*zip(problem.floors, problem.caps, strict=True), *[(None, None)] * (width - size)]

@@ -11,6 +11,7 @@ with subtree sums of l and u and node weight W. Rows that are violated afterward
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from quantctl.contracts.settings.allocation import HrpSettings
 from quantctl.steps.l4_allocation.certificate import explain_infeasibility
 from quantctl.steps.l4_allocation.kkt import active_names, primal_violation
-from quantctl.steps.l4_allocation.problem import Attempt, Kkt, Problem, Result
+from quantctl.steps.l4_allocation.problem import Attempt, Kkt, Problem, Result, Status
 from quantctl.steps.l4_allocation.projection import project_capped
 
 Array = NDArray[np.float64]
@@ -107,9 +108,9 @@ def branch_variance(cov: Array, leaves: tuple[int, ...]) -> float:
 def _share(
     problem: Problem, left: tuple[int, ...], right: tuple[int, ...], weight: float, *, stdev: bool
 ) -> float:
-    power = 0.5 if stdev else 1.0
-    risk_left = branch_variance(problem.cov, left) ** power
-    risk_right = branch_variance(problem.cov, right) ** power
+    risk_left, risk_right = branch_variance(problem.cov, left), branch_variance(problem.cov, right)
+    if stdev:
+        risk_left, risk_right = math.sqrt(risk_left), math.sqrt(risk_right)
     share = 1.0 - risk_left / (risk_left + risk_right)
     if weight <= 0.0:
         return share
@@ -135,7 +136,7 @@ def _finished(
         projected = project_capped(weights, problem)
         if projected is None:
             certificate = explain_infeasibility(problem)
-            status = "SOLVER_FAILED" if certificate is None else "INFEASIBLE"
+            status: Status = "SOLVER_FAILED" if certificate is None else "INFEASIBLE"
             attempts.append(Attempt("projection", status, certificate["code"] if certificate else None))
             return Result(None, status, attempts=tuple(attempts), certificate=certificate)
         notes["projection_l1"] = float(np.abs(projected - weights).sum())

@@ -270,9 +270,10 @@ def _rows(problem: Problem) -> Rows:
         indicator = group.members.astype(np.float64)
         label = f"cluster_cap[{group.name}]" if group.kind == "cluster" else f"group[{group.name}].max"
         if group.max is not None:
-            names.append(label), matrix.append(indicator), limit.append(group.max)
+            names, matrix, limit = [*names, label], [*matrix, indicator], [*limit, group.max]
         if group.min is not None:
-            names.append(f"group[{group.name}].min"), matrix.append(-indicator), limit.append(-group.min)
+            label = f"group[{group.name}].min"
+            names, matrix, limit = [*names, label], [*matrix, -indicator], [*limit, -group.min]
     if problem.beta is not None:
         names.extend(("beta.upper", "beta.lower"))
         matrix.extend((problem.beta, -problem.beta))

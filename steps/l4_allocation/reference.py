@@ -49,7 +49,8 @@ class _Polytope:
 
     def __init__(self, size: int, rows: int) -> None:
         self.lower, self.upper = cp.Parameter(size), cp.Parameter(size)
-        self.matrix, self.limit = (cp.Parameter((rows, size)), cp.Parameter(rows)) if rows else (None, None)
+        self.matrix: Any = cp.Parameter((rows, size)) if rows else None
+        self.limit: Any = cp.Parameter(rows) if rows else None
 
     def assign(self, problem: Problem) -> None:
         self.lower.value, self.upper.value = problem.floors, problem.caps

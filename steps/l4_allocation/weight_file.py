@@ -70,7 +70,7 @@ def atom_facts(atoms: pl.DataFrame, symbols: pl.DataFrame, names: Sequence[str])
         missing = table.filter(pl.col("factor").is_null())["atom"].to_list()
         raise ContractError("L3_ATOM_TABLE", f"{missing[0]} is not in the atom table", where="atoms")
     table = table.join(described, on="symbol", how="left", maintain_order="left")
-    nothing = [None] * len(names)
+    nothing: list[str | None] = [None] * len(names)
     return AtomFacts(
         table["factor"].cast(pl.Float64).to_numpy(),
         table["sector"].to_list() if "sector" in wanted else nothing,
@@ -137,7 +137,7 @@ def _profile(book: Book, one: Solved) -> records.SolverProfile:
             records.Attempted(profile=t.profile, outcome=t.outcome, code=t.code) for t in one.chain
         ],
         assets=assets,
-        clusters=[] if baseline else _clusters(book, one, assets),
+        clusters=[] if baseline else _clusters(book, assets),
         totals=records.SolverTotals(gross=gross, net=gross, cash=0.0, n_assets=len(assets)),
         constraints=_constraints(book, one, weights, baseline=baseline),
         conditioning=_conditioning(book),
@@ -184,9 +184,7 @@ def _aggressors(book: Book, one: Solved) -> set[str]:
     return {book.setting.base.names[i] for i in one.result.notes.get("aggressors", ())}
 
 
-def _clusters(
-    book: Book, one: Solved, assets: Sequence[records.SolverAsset]
-) -> list[records.SolverCluster]:
+def _clusters(book: Book, assets: Sequence[records.SolverAsset]) -> list[records.SolverCluster]:
     found = []
     for key in book.clusters.clusters:
         held = [asset for asset in assets if asset.Cluster_ID == key]
@@ -201,7 +199,7 @@ def _clusters(
                 Sectors=sorted({a.Sector for a in held if a.Sector is not None}),
             )
         )  # fmt: skip
-    return sorted(found, key=lambda cluster: (-cluster.Gross_Weight, len(cluster.Cluster_ID), cluster.Cluster_ID))
+    return sorted(found, key=lambda c: (-c.Gross_Weight, len(c.Cluster_ID), c.Cluster_ID))
 
 
 def _constraints(book: Book, one: Solved, weights: Array, *, baseline: bool) -> records.Constraints:

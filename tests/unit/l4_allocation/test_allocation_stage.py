@@ -41,7 +41,7 @@ def market(size: int, bars: int, *, mixed: bool) -> dict[str, pl.DataFrame]:
     factor = rng.standard_t(4, bars) * 0.02
     symbols = [f"BINANCE:S{i:03d}USDT" for i in range(size)]
     noise = rng.standard_normal((bars, size)) * 0.03
-    raw = np.clip(factor[:, None] * rng.uniform(0.5, 1.5, size) + noise + 0.001, -0.9, 4)
+    raw = np.clip(factor[:, None] * rng.uniform(0.5, 1.5, size) + noise + 0.006, -0.9, 4)
     directions = ["SHORT" if mixed and i % 2 else "LONG" for i in range(size)]
     atoms = [f"{s}_rating_all_{d}" for s, d in zip(symbols, directions, strict=True)]
     sign = np.array([1 if d == "LONG" else -1 for d in directions], dtype=np.int8)

@@ -104,6 +104,21 @@ ARTIFACTS: dict[str, Row] = {
         "records.validation:AtomicValidation",
     ),
     "atomic_validation_md": Row("reports/validation/atomic_validation_{profile}_{run_id}.md", "md"),
+    # DataOps
+    "import_report": Row("reports/import_report.json", "json"),
+    "price_ingest_coverage": Row(
+        "reports/coverage/price_ingest_coverage.json", "json", "records.coverage:Coverage", timed=True
+    ),
+    "feature_ingest_coverage": Row(
+        "reports/coverage/feature_ingest_coverage.json", "json", "records.coverage:Coverage", timed=True
+    ),
+    "health_report": Row("reports/health.json", "json"),
+    "feature_report": Row("reports/feature_report.json", "json"),
+    "metadata_report": Row("reports/metadata.json", "json"),
+    "scan_records": Row("reports/scans.json", "json"),
+    "candidates_export": Row("reports/candidates.json", "json"),
+    "candidates_rejected": Row("reports/rejected.json", "json"),
+    "publish_report": Row("reports/publish.json", "json"),
     # projections and audits, outside the stages
     "audit_ledger": Row("audit.jsonl", "jsonl", timed=True),
     "audit_head": Row("audit_head.json", "json", timed=True),

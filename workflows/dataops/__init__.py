@@ -1,0 +1,1 @@
+"""DataOps stages: the only ones that write the lakehouse."""

@@ -17,11 +17,6 @@ from quantctl.contracts.settings import Settings
 from quantctl.workflows.runtime import Places
 
 
-def read(name: str, request: RunRequest, places: Places) -> Any:
-    """The slice `name` of the snapshot pinned by `request`."""
-    return _READERS[name](_Pinned(request, places))
-
-
 def writer(places: Places) -> Any:
     """The lake's writer, for DataOps stages only."""
     from quantctl.lake.snapshot import Lake
@@ -29,14 +24,38 @@ def writer(places: Places) -> Any:
     return Lake(places.lakehouse_dir)
 
 
-class _Pinned:
-    """The snapshot of a run with the run's bounds."""
+class Pinned:
+    """The snapshot of a run with the run's bounds; what two slices share is read once."""
 
     def __init__(self, request: RunRequest, places: Places) -> None:
         self.as_of = date.fromisoformat(request.as_of)
         self.settings = Settings.model_validate(request.settings)
         self.places = places
         self.snapshot = writer(places).snapshot(request.snapshot["id"])
+
+    def read(self, name: str) -> Any:
+        """The slice called `name`."""
+        return _READERS[name](self)
+
+    @functools.cached_property
+    def bars(self) -> Any:
+        """Bars of the universe up to the as-of date."""
+        return self.snapshot.bars(self.universe, None, self.as_of)
+
+    @functools.cached_property
+    def symbols(self) -> Any:
+        """The symbol dimension at the as-of date."""
+        return self.snapshot.symbols(self.as_of)
+
+    @functools.cached_property
+    def sessions(self) -> Any:
+        """Calendar sessions up to the as-of date."""
+        return self.snapshot.sessions(end=self.as_of)
+
+    @functools.cached_property
+    def metadata(self) -> Any:
+        """Instrument rules at the as-of date."""
+        return self.snapshot.metadata(self.as_of)
 
     @functools.cached_property
     def candidates(self) -> Any:
@@ -50,12 +69,26 @@ class _Pinned:
     def universe(self) -> list[str]:
         from quantctl.steps.l0_foundation.pool import required_symbols
 
-        return required_symbols(
-            self.candidates, self.features_latest, self.snapshot.symbols(self.as_of), self.settings
-        )
+        return required_symbols(self.candidates, self.features_latest, self.symbols, self.settings)
 
 
-def _coverage(pinned: _Pinned) -> list[dict[str, Any]]:
+def _health(pinned: Pinned) -> Any:
+    from quantctl.steps.l0_foundation.health import judge
+
+    chosen = pinned.symbols.filter(pinned.symbols["symbol"].is_in(pinned.universe))
+    return judge(
+        pinned.bars,
+        pinned.sessions,
+        chosen,
+        as_of=pinned.as_of,
+        at=pinned.snapshot.decision_time(pinned.as_of),
+        settings=pinned.settings.data,
+        metadata=pinned.metadata,
+        events=pinned.snapshot.health_events(pinned.as_of),
+    ).verdicts
+
+
+def _coverage(pinned: Pinned) -> list[dict[str, Any]]:
     entries = []
     for entry in pinned.snapshot.facts().get("coverage", []):
         path = pinned.places.artifacts_dir / entry["path"]
@@ -64,16 +97,17 @@ def _coverage(pinned: _Pinned) -> list[dict[str, Any]]:
     return entries
 
 
-_READERS: dict[str, Callable[[_Pinned], Any]] = {
+_READERS: dict[str, Callable[[Pinned], Any]] = {
     "lake_record": lambda pinned: pinned.snapshot.record(),
     "lake_manifest": lambda pinned: pinned.snapshot.facts(),
     "lake_coverage": _coverage,
     "lake_candidates": lambda pinned: pinned.candidates,
     "lake_funnel": lambda pinned: pinned.snapshot.funnel(pinned.as_of, pinned.settings.discovery.scanners),
-    "lake_symbols": lambda pinned: pinned.snapshot.symbols(pinned.as_of),
-    "lake_metadata": lambda pinned: pinned.snapshot.metadata(pinned.as_of),
-    "lake_sessions": lambda pinned: pinned.snapshot.sessions(end=pinned.as_of),
+    "lake_symbols": lambda pinned: pinned.symbols,
+    "lake_metadata": lambda pinned: pinned.metadata,
+    "lake_health": _health,
+    "lake_sessions": lambda pinned: pinned.sessions,
     "lake_features_latest": lambda pinned: pinned.features_latest,
-    "lake_bars": lambda pinned: pinned.snapshot.bars(pinned.universe, None, pinned.as_of),
+    "lake_bars": lambda pinned: pinned.bars,
     "lake_features": lambda pinned: pinned.snapshot.features(pinned.as_of, pinned.universe),
 }

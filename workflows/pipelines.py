@@ -18,7 +18,7 @@ ALPHA = (
     "steps.l2_selection.enrichment:enrich",
     "steps.l3_synthesis.synthesis:synthesise",
     "steps.l4_allocation.regime:detect_regime",
-    "steps.l4_allocation.allocation:optimise",
+    "steps.l4_allocation.allocation:allocate",
     "steps.l4_allocation.flatten:flatten",
     "steps.reporting.report:report",
     "steps.reporting.validation:validate",
@@ -29,7 +29,22 @@ PIPELINES: dict[str, tuple[str, ...]] = {
     "selection.full": (*ALPHA[:6], ALPHA[7]),
 }
 
-GATES: tuple[str, ...] = ()
+GATES: tuple[str, ...] = (
+    "steps.l0_foundation.gate:judge_foundation",
+    "steps.l1_ingestion.gates:judge_candidates",
+    "steps.l1_ingestion.gates:judge_l0",
+    "steps.l2_selection.gates:judge_l1_l2",
+    "steps.l2_selection.gates:judge_winner_floor",
+    "steps.l2_selection.gates:judge_enrichment",
+    "steps.l3_synthesis.gates:l3",
+    "steps.l3_synthesis.sign_test:sign_test_pre_opt",
+    "steps.l4_allocation.regime_gate:regime_gate",
+    "steps.l4_allocation.gates:judge_synthetic",
+    "steps.l3_synthesis.sign_test:sign_test_post_opt",
+    "steps.l4_allocation.gates:judge_physical",
+    "steps.reporting.validation:judge_ledger",
+    "steps.reporting.validation:judge_run",
+)
 
 
 def check_pipeline(name: str) -> str:

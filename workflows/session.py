@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import typing
 from collections.abc import Mapping
@@ -110,7 +111,7 @@ class Session:
     def _provided(self, name: str, spec: StageSpec | GateSpec) -> Any:
         if name in LAKE_INPUTS:
             if name not in self._slices:
-                self._slices[name] = lake_inputs.read(name, self.request, self.runtime.places)
+                self._slices[name] = self._pinned.read(name)
             return self._slices[name]
         if name == "lake":
             return lake_inputs.writer(self.runtime.places)
@@ -120,6 +121,10 @@ class Session:
             model = typing.get_type_hints(spec.function)["request"]
             return model.model_validate(self.request.arguments)
         return self._derived(name)
+
+    @functools.cached_property
+    def _pinned(self) -> lake_inputs.Pinned:
+        return lake_inputs.Pinned(self.request, self.runtime.places)
 
     def _derived(self, name: str) -> Any:
         if name == "null_tables":

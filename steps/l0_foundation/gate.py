@@ -80,7 +80,7 @@ def judge_foundation(
     run: RunFacts,
 ) -> Judgement:
     """G1: existence and schema of the snapshot, agreement, coverage, health and freshness."""
-    if lake_snapshot.problem is not None:
+    if lake_snapshot.value is None:
         broken = _finding("ERROR", "FOUNDATION_SCHEMA", f"lake_snapshot: {lake_snapshot.detail}")
         return Judgement([broken], {"tables": 0})
     required = _required_assets(params)

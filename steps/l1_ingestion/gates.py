@@ -75,7 +75,8 @@ def judge_l0(
 ) -> Judgement:
     """G3: the numbers of the returns matrix, pool and reference columns alike."""
     if returns_matrix.value is None or foundation_report.value is None:
-        return _unreadable("L0_PARSE", returns_matrix if returns_matrix.value is None else foundation_report)
+        broken: Loaded[Any] = returns_matrix if returns_matrix.value is None else foundation_report
+        return _unreadable("L0_PARSE", broken)
     frame, report = returns_matrix.value, foundation_report.value
     symbols = [name for name in frame.columns if name != "date"]
     if not symbols or not report.columns("pool"):
@@ -133,7 +134,7 @@ def _cells(
 ) -> list[Finding]:
     """One finding per offending column: how many rows, and the first date."""
     found = []
-    for column in np.flatnonzero(mask.any(axis=0)):
+    for column in np.flatnonzero(mask.any(axis=0)).tolist():
         rows = np.flatnonzero(mask[:, column])
         first = str(frame["date"][int(rows[0])])[:10]
         message = f"{symbols[column]}: {rows.size} returns {what}, first at {first}"

@@ -63,7 +63,11 @@ class How:
 
 
 def prepare(
-    offered: pl.DataFrame, how: How, params: BarParams, stored: Snapshot | None, about: pl.DataFrame | None = None
+    offered: pl.DataFrame,
+    how: How,
+    params: BarParams,
+    stored: Snapshot | None,
+    about: pl.DataFrame | None = None,
 ) -> Prepared:
     """Judge offered bars (symbol, stamp, `VALUES`) and build the tables of their commit.
 
@@ -115,14 +119,18 @@ def _bars(new: pl.DataFrame, revised: pl.DataFrame, how: How) -> pl.DataFrame:
         (pl.col("known_at") if how.known_at == "session" else now).alias("known_at"),
         pl.lit(how.provenance if how.known_at == "session" else "imported").alias("provenance"),
     )
-    later = revised.drop("old_close").with_columns(now.alias("known_at"), pl.lit("correction").alias("provenance"))
+    later = revised.drop("old_close").with_columns(
+        now.alias("known_at"), pl.lit("correction").alias("provenance")
+    )
     return pl.concat([first, later]).with_columns(source=pl.lit(how.source), run_id=pl.lit(how.run_id))
 
 
 def _quarantine(rows: pl.DataFrame, how: How) -> pl.DataFrame:
     """Rows that fall on no date at all are counted only: the table is keyed by date."""
     dated = rows.filter(pl.col("date").is_not_null())
-    hashes = [hash_json([str(value) for value in row]) for row in dated.select(*KEY, *VALUES, "code").iter_rows()]
+    hashes = [
+        hash_json([str(value) for value in row]) for row in dated.select(*KEY, *VALUES, "code").iter_rows()
+    ]
     full = dated.with_columns(
         pl.Series("row_hash", hashes, dtype=pl.String),
         source=pl.lit(how.source), provenance=pl.lit(how.provenance), run_id=pl.lit(how.run_id),
@@ -139,7 +147,11 @@ def _unknown_sessions(days: pl.DataFrame, stored: Snapshot | None) -> pl.DataFra
 
 
 def _symbols(
-    accepted: pl.DataFrame, codes: dict[str, str], about: pl.DataFrame | None, params: BarParams, stored: Snapshot | None
+    accepted: pl.DataFrame,
+    codes: dict[str, str],
+    about: pl.DataFrame | None,
+    params: BarParams,
+    stored: Snapshot | None,
 ) -> pl.DataFrame:
     known = stored.table("symbols") if stored else None
     first = grouped(accepted, ["symbol"], ["date"]).agg(pl.col("date", "known_at").first())
@@ -160,10 +172,14 @@ def _symbols(
     )  # fmt: skip
 
 
-def _inferred(accepted: pl.DataFrame, codes: dict[str, str], stored: Snapshot | None, how: How) -> pl.DataFrame:
+def _inferred(
+    accepted: pl.DataFrame, codes: dict[str, str], stored: Snapshot | None, how: How
+) -> pl.DataFrame:
     """Rules inferred for symbols that have none yet; closes alone imply no tick."""
     known = stored.table("execution_metadata", columns=("symbol",)) if stored else None
-    fresh = accepted if known is None else accepted.join(known, on="symbol", how="anti", maintain_order="left")
+    fresh = (
+        accepted if known is None else accepted.join(known, on="symbol", how="anti", maintain_order="left")
+    )
     del codes
     if how.close_only or fresh.is_empty():
         fresh = fresh.clear()

@@ -27,12 +27,27 @@ def newest(lake: Lake) -> Snapshot | None:
     return lake.snapshot(committed=True)
 
 
+def base_of(lake: Lake, txn: str) -> Snapshot | None:
+    """The version that the commit `txn` builds on: the newest, or on a replay the one before its commit.
+
+    So a replayed step computes what it computed the first time.
+    """
+    done = lake.log.of_txn(txn, lake.log.head())
+    if done is None:
+        return newest(lake)
+    if done.version == 1:
+        return None
+    return lake.snapshot(lake.log.entry(done.version - 1).manifest)
+
+
 def facts_of(snapshot: Snapshot | None) -> dict[str, Any]:
     """Facts of the manifest that a commit builds on."""
     return dict(snapshot.manifest.facts) if snapshot else {}
 
 
-def coverage_facts(facts: dict[str, Any], artifact: str, coverage: Coverage, run: RunFacts) -> list[dict[str, Any]]:
+def coverage_facts(
+    facts: dict[str, Any], artifact: str, coverage: Coverage, run: RunFacts
+) -> list[dict[str, Any]]:
     """The coverage entries of a manifest with this one added; its file is written by the runner."""
     data, _ = encode(artifact, coverage)
     relative = path_of(artifact, profile=run.profile, run_id=run.run_id)
@@ -75,8 +90,12 @@ def symbol_rows(
     from quantctl.steps.l0_foundation.identity import listed_bases
 
     own = listed_bases(first.select("symbol", "base", "asset_type").iter_rows())
-    found = identify_table(first, wrapped=wrapped, stable_bases=stable_bases, known_bases=own | set(known_bases))
-    named = first.drop("base", "quote").join(found.drop("code"), on="symbol", how="left", maintain_order="left")
+    found = identify_table(
+        first, wrapped=wrapped, stable_bases=stable_bases, known_bases=own | set(known_bases)
+    )
+    named = first.drop("base", "quote").join(
+        found.drop("code"), on="symbol", how="left", maintain_order="left"
+    )
     hashes = [
         hash_json([row[k] for k in ("symbol", "base", "quote", "asset_type", "calendar", "sector")])
         for row in named.iter_rows(named=True)

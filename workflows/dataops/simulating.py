@@ -17,7 +17,7 @@ from quantctl.lake.sources.simulator import SimulatedMarket, Simulation, simulat
 from quantctl.lake.sources.simulator.market import as_exchange_info
 from quantctl.steps.l1_ingestion.metadata import exchange_info_rows, table
 from quantctl.workflows.dataops.bars_commit import BarParams, How, Prepared, prepare
-from quantctl.workflows.dataops.common import coverage_facts, facts_of, midnight, newest
+from quantctl.workflows.dataops.common import base_of, coverage_facts, facts_of, midnight
 from quantctl.workflows.dataops.requests import SimulateRequest
 
 
@@ -28,7 +28,7 @@ def simulate_market(
     """Make a market by seed, commit it and publish it as simulated."""
     market = simulate(Simulation(**request.model_dump()))
     txn = f"{run.run_id}/data.simulate/market"
-    before = None if lake.log.of_txn(txn, lake.log.head()) else newest(lake)
+    before = base_of(lake, txn)
     _refuse_mixture(before, market)
     offered = market.bars.with_columns(
         pl.col("date").cast(pl.Datetime("us")).dt.replace_time_zone("UTC").alias("stamp")

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from quantctl.contracts.errors import ContractError, DataMissing
 from quantctl.contracts.records.allocation import Infeasibility
 from quantctl.contracts.records.clusters import PortfolioClusters
+from quantctl.contracts.records.regime import RegimeRecord
+from quantctl.contracts.records.selection import Winners
 from quantctl.contracts.settings.allocation import AllocationSettings
 from quantctl.contracts.settings.backtest import BacktestSettings
 from quantctl.contracts.settings.htr import HtrSettings
@@ -73,8 +75,8 @@ class Exposure:
 def allocate(
     synthetic_returns: pl.DataFrame,
     atoms: pl.DataFrame,
-    regime: Any,
-    portfolio_candidates: Any,
+    regime: RegimeRecord,
+    portfolio_candidates: Winners,
     returns_matrix: pl.DataFrame,
     lake_symbols: pl.DataFrame,
     input_hashes: dict[str, str],
@@ -167,7 +169,8 @@ def measure_beta(
     if benchmark is None or benchmark not in returns_matrix.columns:
         if needed:
             raise DataMissing(
-                "BENCHMARK_MISSING", f"{needed[0]} has a beta row, but {benchmark} is not in the returns matrix",
+                "BENCHMARK_MISSING",
+                f"{needed[0]} has a beta row, but {benchmark} is not in the returns matrix",
                 where="allocation.beta.benchmark", remedy="set backtest.benchmark_symbols to a stored symbol",
             )  # fmt: skip
         return Exposure(benchmark, None, False, 0)
@@ -184,7 +187,7 @@ def setting_of(
     model: RiskModel,
     clustering: Clustering,
     exposure: Exposure,
-    regime: Any,
+    regime: RegimeRecord,
     settings: AllocationSettings,
     run: RunFacts,
 ) -> Setting:

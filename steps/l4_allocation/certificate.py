@@ -50,9 +50,10 @@ def explain_infeasibility(problem: Problem) -> dict[str, Any] | None:
     conflicting = (["budget"] if budget != 0.0 else []) + [names[i] for i in support]
     named = {names[i]: float(multipliers[i]) for i in support} | {"budget": budget}
     nearest = [_nearest(problem, family) for family in _families(conflicting)]
-    code = next((c for prefix, c in _FAMILY_CODES if any(n.startswith(prefix) for n in conflicting)), "INFEASIBLE_BOUNDS")
+    codes = [code for family, code in _FAMILY_CODES if any(n.startswith(family) for n in conflicting)]
     return {
-        "code": code, "conflicting": conflicting, "multipliers": named, "verified": True,
+        "code": codes[0] if codes else "INFEASIBLE_BOUNDS",
+        "conflicting": conflicting, "multipliers": named, "verified": True,
         "residual": residual, "nearest": nearest, "message": _message(conflicting, nearest),
     }  # fmt: skip
 
@@ -94,7 +95,8 @@ def _families(conflicting: list[str]) -> list[str]:
 def _nearest(problem: Problem, family: str) -> dict[str, Any]:
     """One linear program: the smallest relaxation of `family` that makes the problem feasible."""
     if family == "weight_min":
-        return _entry(family, float(problem.floors.min()), None, "a bound below the declared one is not offered")
+        reason = "a bound below the declared one is not offered"
+        return _entry(family, float(problem.floors.min()), None, reason)
     if family == "budget":
         return _attainable(problem)
     names, matrix, limit = inequalities(problem)
@@ -142,5 +144,10 @@ def _message(conflicting: list[str], nearest: list[dict[str, Any]]) -> str:
         kind = name.split("[", 1)[0]
         kinds[kind] = kinds.get(kind, 0) + 1
     rows = ", ".join(kind if count == 1 else f"{count} × {kind}" for kind, count in kinds.items())
-    ways = [f"{n['family']} {n['feasible']:.6g} instead of {n['declared']:.6g}" for n in nearest if n["feasible"] is not None]
-    return f"these constraints conflict: {rows}; feasible with {' or '.join(ways) if ways else 'none of them alone'}"
+    ways = [
+        f"{entry['family']} {entry['feasible']:.6g} instead of {entry['declared']:.6g}"
+        for entry in nearest
+        if entry["feasible"] is not None
+    ]
+    cure = " or ".join(ways) if ways else "none of them relaxed alone"
+    return f"these constraints conflict: {rows}; feasible with {cure}"

@@ -31,7 +31,8 @@ def of_input(
         ))  # fmt: skip
     for name, kept in zip(window.names, model.keep, strict=True):
         if not kept:
-            found.append(_finding("WARN", "DEGENERATE_ATOM", f"{name} has no variance: weight 0", symbol=name))
+            message = f"{name} has no variance: weight 0"
+            found.append(_finding("WARN", "DEGENERATE_ATOM", message, symbol=name))
     live = [name for name, kept in zip(window.names, model.keep, strict=True) if kept]
     if model.duplicates:
         pairs = [f"{live[i]} = {live[j]}" for i, j in model.duplicates]
@@ -108,8 +109,9 @@ def _of_caps(setting: Setting) -> list[Finding]:
 def _result(one: Solved, allocation_id: str, model: RiskModel) -> Finding:
     last = one.result.attempts[-1] if one.result.attempts else None
     before = model.conditioned.kappa_before
+    because = f" ({one.reason})" if one.reason else ""
     return _finding(
-        "INFO", "ALLOCATION_RESULT", f"{one.profile}: {one.status}" + (f" ({one.reason})" if one.reason else ""),
+        "INFO", "ALLOCATION_RESULT", f"{one.profile}: {one.status}{because}",
         allocation_id=allocation_id, profile=one.profile, status=one.status, reason=one.reason, used=one.used,
         rung=last.rung if last else None,
         iterations=sum(a.iterations for a in one.result.attempts),

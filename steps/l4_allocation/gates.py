@@ -127,7 +127,9 @@ def _synthetic_profile(
         found += _broken(name, _asset_rules(asset, known, labels, profile.constraints), asset.Symbol)
     found += _cluster_caps(name, profile)
     if profile.constraints.cap_relaxed:
-        message = f"{name}: caps were relaxed to {c.effective_cap} per cluster, {c.effective_weight_cap} per atom"
+        message = (
+            f"{name}: caps were relaxed to {c.effective_cap} per cluster, {c.effective_weight_cap} per atom"
+        )
         found.append(Finding(level="WARN", code="CAP_RELAXED", message=message))
     return found
 
@@ -232,7 +234,8 @@ def _recomputed(
         message = f"{name}: the position does not follow from its atoms"
         found.append(_error("FLATTEN_CONSERVATION", message, symbol=symbol))
     if abs(profile.totals.gated_cash - expected.totals.gated_cash) > SUM:
-        found.append(_error("FLATTEN_GATE", f"{name}: gated cash does not follow from the gates", symbol=None))
+        message = f"{name}: gated cash does not follow from the gates"
+        found.append(_error("FLATTEN_GATE", message, symbol=None))
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +13,7 @@ from quantctl.contracts.canonical import canonical, sha256_hex
 from quantctl.contracts.errors import ContractError, InternalError
 from quantctl.contracts.records import weights as records
 from quantctl.contracts.records.clusters import PortfolioClusters
+from quantctl.contracts.records.regime import RegimeRecord
 from quantctl.contracts.settings.allocation import AllocationSettings
 from quantctl.contracts.stage import RunFacts
 from quantctl.steps.l4_allocation.kkt import primal_violation
@@ -86,7 +86,7 @@ def input_table(hashes: dict[str, str], clusters: PortfolioClusters, run: RunFac
 
 
 def solver_portfolio(
-    book: Book, solved: Sequence[Solved], regime: Any, dates: pl.Series, inputs: dict[str, str]
+    book: Book, solved: Sequence[Solved], regime: RegimeRecord, dates: pl.Series, inputs: dict[str, str]
 ) -> records.SolverPortfolio:
     """`portfolio_optimized_v2.json`."""
     by_name = {one.profile: _profile(book, one) for one in solved}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,10 @@ from quantctl.watch import Watch
 def reading(ctx: typer.Context) -> QuantSDK:
     """An SDK for commands that only read."""
     given = invocation(ctx)
-    return QuantSDK(overrides=given.overrides, config=given.config)
+    sdk = QuantSDK(overrides=given.overrides, config=given.config)
+    for warning in sdk.base.warnings:
+        print(f"warning[{warning.code}] {warning}", file=sys.stderr)
+    return sdk
 
 
 class Running:

@@ -59,14 +59,17 @@ class Pinned:
 
     @functools.cached_property
     def candidates(self) -> Any:
+        """Candidate rows of the profile's scanners at the as-of date."""
         return self.snapshot.candidates(self.as_of, self.settings.discovery.scanners)
 
     @functools.cached_property
     def features_latest(self) -> Any:
+        """Newest feature row of every symbol."""
         return self.snapshot.features_latest(self.as_of)
 
     @functools.cached_property
     def universe(self) -> list[str]:
+        """Symbols whose bars the run reads: pool, reference and benchmarks."""
         from quantctl.steps.l0_foundation.pool import required_symbols
 
         return required_symbols(self.candidates, self.features_latest, self.symbols, self.settings)

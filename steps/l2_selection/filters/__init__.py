@@ -1,0 +1,1 @@
+"""Filters of candidates, one file each, and the vetoes they return."""

@@ -37,7 +37,7 @@ class NullTable(Protocol):
 class NullTables(Protocol):
     """Null tables by (metric, n), built on first use by their owner."""
 
-    def table(self, metric: str, n: int) -> NullTable:
+    def get(self, metric: str, n: int) -> NullTable:
         """The table of `metric` at exactly `n`."""
 
 
@@ -82,7 +82,7 @@ def unreachable(
     for n, assets in found.items():
         for limit in upper_limits(features, htr):
             bound = structural_bound(limit.table, n)
-            q999 = tables.table(limit.table, n).quantile(0.999)
+            q999 = tables.get(limit.table, n).quantile(0.999)
             if limit.threshold >= min(bound, q999):
                 findings.append(_unreachable(limit, n, bound, q999, assets))
         if features.feat_predictability_vetoes and features.efficiency_min_threshold <= 0.0:
@@ -116,7 +116,7 @@ def calibration_frame(found: Iterable[int], tables: NullTables) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for metric in sorted(CODES):
         for n in found:
-            table = tables.table(metric, n)
+            table = tables.get(metric, n)
             rows.append({
                 "metric": metric, "n": n, "draws": DRAWS, "seed": f"{SEED},{CODES[metric]},{n}",
                 "mu0": table.mu0, "sd0": table.sd0,

@@ -52,7 +52,7 @@ def infer(selection_features: pl.DataFrame, null_tables: NullTables, params: Inf
     found = lengths(candidates)
     scored = score(
         candidates, engine, weights, params.selection.liquidity_ref,
-        lambda n: null_tables.table(HURST_TABLE, n).mu0,
+        lambda n: null_tables.get(HURST_TABLE, n).mu0,
     )  # fmt: skip
     blocked = unreachable(found, null_tables, params.features, params.htr)
     if blocked and params.features.require_reachable_thresholds:

@@ -237,6 +237,18 @@ class QuantSDK:
 
         return collect_garbage(self.places, older_than_hours=older_than_hours, dry_run=dry_run)
 
+    def newest_snapshot(self) -> dict[str, Any]:
+        """Facts of the newest published snapshot (`LAKE_MISSING`, exit 3)."""
+        from quantctl.lake.snapshot import Lake
+
+        return Lake(self.places.lakehouse_dir).snapshot("latest").facts()
+
+    def audit(self, run_id: str) -> dict[str, Any]:
+        """The combined, non-destructive audit of a run: `{ok, parts, path}`."""
+        from quantctl.auditing import audit
+
+        return audit(self, run_id)
+
     def known_artifacts(self, run_id: str) -> list[dict[str, Any]]:
         """The artifact rows of a run; none for an id that is not known."""
         with state.reader(self.places.state_url) as connection:

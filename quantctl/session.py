@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 
@@ -34,11 +35,17 @@ class Running:
 
 
 @contextmanager
-def running(ctx: typer.Context, run_id: str | None, *, quiet: bool) -> Iterator[Running]:
-    """Signals stop at the next stage boundary; progress goes to stderr; where to go on is said on stdout."""
+def running(
+    ctx: typer.Context, run_id: str | None, *, quiet: bool, data_dir: Path | None = None
+) -> Iterator[Running]:
+    """Signals stop at the next stage boundary; progress goes to stderr; where to go on is said on stdout.
+
+    data_dir : keep everything there instead of where the settings say
+    """
     given = invocation(ctx)
     telemetry.set_up()
-    sdk = QuantSDK(overrides=given.overrides, config=given.config, stop=stop_on_signal(run_id))
+    placed = (f"paths.data_dir={data_dir}",) if data_dir is not None else ()
+    sdk = QuantSDK(overrides=(*given.overrides, *placed), config=given.config, stop=stop_on_signal(run_id))
     held = Running(sdk)
     held.run_id = run_id
     watch = Watch(sdk.places, lambda: held.run_id, quiet=quiet)

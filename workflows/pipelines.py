@@ -1,7 +1,6 @@
 """The pipelines: which stages and gates make a run, in order, by where they stand.
 
-A name is `room.package.module:function` below `quantctl`. Stages and gates carry their ids
-themselves; gates attach to the stage they name.
+A name is `room.package.module:function` below `quantctl`. Stages and gates carry their ids themselves.
 """
 
 from __future__ import annotations
@@ -27,24 +26,36 @@ ALPHA = (
 PIPELINES: dict[str, tuple[str, ...]] = {
     "alpha.full": ALPHA,
     "selection.full": (*ALPHA[:6], ALPHA[7]),
+    "data.simulate": ("workflows.dataops.simulating:simulate_market",),
 }
 
-GATES: tuple[str, ...] = (
-    "steps.l0_foundation.gate:judge_foundation",
-    "steps.l1_ingestion.gates:judge_candidates",
-    "steps.l1_ingestion.gates:judge_l0",
-    "steps.l2_selection.gates:judge_l1_l2",
-    "steps.l2_selection.gates:judge_winner_floor",
-    "steps.l2_selection.gates:judge_enrichment",
-    "steps.l3_synthesis.gates:l3",
-    "steps.l3_synthesis.sign_test:sign_test_pre_opt",
-    "steps.l4_allocation.regime_gate:regime_gate",
-    "steps.l4_allocation.gates:judge_synthetic",
-    "steps.l3_synthesis.sign_test:sign_test_post_opt",
-    "steps.l4_allocation.gates:judge_physical",
-    "steps.reporting.validation:judge_ledger",
-    "steps.reporting.validation:judge_run",
-)
+# The gates of each stage, in the order in which they judge.
+GATES: dict[str, tuple[str, ...]] = {
+    "foundation.gate": ("steps.l0_foundation.gate:judge_foundation",),
+    "selection.ingestion": (
+        "steps.l1_ingestion.gates:judge_candidates",
+        "steps.l1_ingestion.gates:judge_l0",
+    ),
+    "selection.policy": (
+        "steps.l2_selection.gates:judge_l1_l2",
+        "steps.l2_selection.gates:judge_winner_floor",
+    ),
+    "selection.enrichment": ("steps.l2_selection.gates:judge_enrichment",),
+    "selection.synthesis": (
+        "steps.l3_synthesis.gates:l3",
+        "steps.l3_synthesis.sign_test:sign_test_pre_opt",
+    ),
+    "allocation.regime": ("steps.l4_allocation.regime_gate:regime_gate",),
+    "allocation.optimization": (
+        "steps.l4_allocation.gates:judge_synthetic",
+        "steps.l3_synthesis.sign_test:sign_test_post_opt",
+    ),
+    "allocation.flattening": ("steps.l4_allocation.gates:judge_physical",),
+    "report.validation": (
+        "steps.reporting.validation:ledger_gate",
+        "steps.reporting.validation:atomic_validation",
+    ),
+}
 
 
 def check_pipeline(name: str) -> str:

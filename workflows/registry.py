@@ -81,8 +81,11 @@ def require_stage(stage_id: str) -> StageSpec:
 @functools.cache
 def gates_of(stage_id: str) -> tuple[GateSpec, ...]:
     """The gates of a stage in the order in which they judge."""
-    found = [gate for gate in map(_load, pipelines.GATES) if gate.stage == stage_id]
-    return tuple(sorted(found, key=lambda gate: gate.order))
+    found = tuple(_load(place) for place in pipelines.GATES.get(stage_id, ()))
+    misplaced = [gate.id for gate in found if gate.stage != stage_id]
+    if misplaced or list(found) != sorted(found, key=lambda gate: gate.order):
+        raise InternalError("PIPELINE_INVALID", f"gates {misplaced} do not fit here", where=stage_id)
+    return found
 
 
 def _load(place: str) -> Any:

@@ -68,5 +68,4 @@ def register() -> None:
     })  # fmt: skip
     last = "tiny:careless" if "TINY_CARELESS" in os.environ else "tiny:total"
     pipelines.PIPELINES["tiny.full"] = ("tiny:double", last)
-    if "tiny:rows" not in pipelines.GATES:
-        pipelines.GATES = (*pipelines.GATES, "tiny:rows")
+    pipelines.GATES["tiny.double"] = ("tiny:rows",)

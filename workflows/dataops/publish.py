@@ -1,0 +1,106 @@
+"""`data.publish`: the newest version becomes `latest`, with what a run may know of it."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+
+from quantctl import __version__
+from quantctl.contracts.errors import DataMissing, DataUnhealthy
+from quantctl.contracts.settings.data import DataSettings
+from quantctl.contracts.settings.universe import UniverseSettings
+from quantctl.contracts.stage import Outcome, RunFacts, StageParams, stage
+from quantctl.lake.snapshot import Lake, Snapshot
+from quantctl.steps.l0_foundation.health import judge
+from quantctl.workflows.dataops.common import base_of, facts_of
+from quantctl.workflows.dataops.requests import CandidatesRequest
+
+
+class PublishParams(StageParams):
+    """Settings by which candidates are eligible."""
+
+    data: DataSettings
+    universe: UniverseSettings
+
+
+@stage("data.publish", writes=("publish_report",), params=PublishParams)
+def publish(
+    *, lake: Lake, request: CandidatesRequest, now: datetime, params: PublishParams, run: RunFacts
+) -> Outcome:
+    """Publish the newest version, with the candidates of the date that are not eligible and why."""
+    txn = f"{run.run_id}/data.publish/latest"
+    before = base_of(lake, txn)
+    if before is None:
+        raise DataMissing("LAKE_MISSING", "there is nothing to publish", remedy="quantctl data import PATH")
+    as_of = request.as_of or before.as_of
+    rows = before.table("candidates", start=as_of, end=as_of) if "candidates" in before.manifest.tables else None
+    out = _ineligible(before, as_of, rows, params) if rows is not None and rows.height else []
+    if rows is not None and rows.height and len({(r["symbol"], r["logic"], r["direction"]) for r in out}) == _atoms(rows):
+        raise DataUnhealthy(
+            "SNAPSHOT_EMPTY", f"not one of {rows.height} candidates of {as_of} is eligible", where=str(as_of),
+            remedy="quantctl data health",
+        )  # fmt: skip
+    others = [each for each in facts_of(before).get("ineligible", []) if each["as_of"] != as_of.isoformat()]
+    facts: dict[str, Any] = {"ineligible": [*others, *out], "product_version": __version__}
+    snapshot = lake.publish(txn=txn, at=now, facts=facts)
+    count = 0 if rows is None else rows.height
+    report = {"schema_version": 1, "snapshot": snapshot.id, "as_of": as_of.isoformat(), "candidates": count, "ineligible": out}
+    return Outcome({"publish_report": report}, metrics={"snapshot": snapshot.id, "candidates": count, "ineligible": len(out)})
+
+
+def _atoms(rows: pl.DataFrame) -> int:
+    return rows.select("symbol", "logic", "direction").unique(maintain_order=True).height
+
+
+def _ineligible(
+    before: Snapshot, as_of: date, rows: pl.DataFrame, params: PublishParams
+) -> list[dict[str, Any]]:
+    """Candidates without health, turnover, volatility or instrument rules at `as_of`; first reason only."""
+    symbols = rows["symbol"].unique(maintain_order=True).sort().to_list()
+    at = before.decision_time(as_of)
+    metadata = before.metadata(as_of).filter(pl.col("symbol").is_in(symbols))
+    health = judge(
+        before.table("bars_1d", symbols=symbols, end=as_of, known_at=at), before.sessions(end=as_of),
+        before.symbols(as_of).filter(pl.col("symbol").is_in(symbols)), as_of=as_of, at=at, settings=params.data,
+        metadata=metadata, events=before.health_events(as_of),
+    )  # fmt: skip
+    reasons: dict[str, dict[str, Any]] = {}
+    for row in health.verdicts.filter(~pl.col("eligible")).iter_rows(named=True):
+        reasons[row["symbol"]] = {"code": row["code"], "value": row["value"], "threshold": row["threshold"]}
+    for symbol, reason in _floors(before, as_of, symbols, params).items():
+        reasons.setdefault(symbol, reason)
+    for symbol in _without_rules(metadata, symbols, params):
+        reasons.setdefault(symbol, {"code": "METADATA_INCOMPLETE", "value": None, "threshold": None})
+    keys = rows.select("symbol", "logic", "direction").unique(maintain_order=True).sort("symbol", "logic", "direction")
+    return [
+        {"as_of": as_of.isoformat(), "symbol": s, "logic": logic, "direction": d, **reasons[s]}
+        for s, logic, d in keys.iter_rows()
+        if s in reasons
+    ]
+
+
+def _floors(before: Snapshot, as_of: date, symbols: list[str], params: PublishParams) -> dict[str, dict[str, Any]]:
+    latest = before.features_latest(as_of, symbols)
+    values = {row["symbol"]: row for row in latest.select("symbol", "adv_30", "vol_30").iter_rows(named=True)}
+    found: dict[str, dict[str, Any]] = {}
+    for symbol in symbols:
+        row = values.get(symbol, {"adv_30": None, "vol_30": None})
+        for name, code, floor in (
+            ("adv_30", "TURNOVER_LOW", params.universe.daily_turnover_min),
+            ("vol_30", "VOLATILITY_LOW", params.universe.daily_vol_min),
+        ):
+            if row[name] is None and name == "adv_30" and not params.universe.allow_unknown_liquidity:
+                found.setdefault(symbol, {"code": "LIQUIDITY_UNKNOWN", "value": None, "threshold": floor})
+            elif row[name] is not None and (row[name] < floor or (name == "vol_30" and row[name] <= floor > 0)):
+                found.setdefault(symbol, {"code": code, "value": row[name], "threshold": floor})
+    return found
+
+
+def _without_rules(metadata: pl.DataFrame, symbols: list[str], params: PublishParams) -> list[str]:
+    structural = pl.all_horizontal([(pl.col(c) > 0).fill_null(False) for c in ("tick_size", "lot_size")])
+    precise = pl.col("price_precision").is_not_null()
+    accepted = (pl.col("provenance") != "inferred") | pl.lit(params.universe.accept_inferred_metadata)
+    complete = metadata.filter(structural & precise & accepted)["symbol"]
+    return sorted(set(symbols) - set(complete))

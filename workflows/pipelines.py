@@ -23,10 +23,24 @@ ALPHA = (
     "steps.reporting.validation:validate",
 )
 
+# The offline cycle over bars that are in the lake; stages that reach the network come before it.
+DATA = (
+    "workflows.dataops.features:backfill_features",
+    "workflows.dataops.audit:audit_health",
+    "workflows.dataops.candidates:find_candidates",
+    "workflows.dataops.publish:publish",
+)
+
 PIPELINES: dict[str, tuple[str, ...]] = {
     "alpha.full": ALPHA,
     "selection.full": (*ALPHA[:6], ALPHA[7]),
+    "data.full": DATA,
+    "data.import": ("workflows.dataops.importing:import_files",),
     "data.simulate": ("workflows.dataops.simulating:simulate_market",),
+    "data.features": DATA[:1],
+    "data.audit": DATA[1:2],
+    "data.candidates": DATA[2:],
+    "data.publish": DATA[3:],
 }
 
 # The gates of each stage, in the order in which they judge.

@@ -119,7 +119,8 @@ class Session:
             return datetime.fromisoformat(self.request.created_at.replace("Z", "+00:00"))
         if name == "request":
             model = typing.get_type_hints(spec.function)["request"]
-            return model.model_validate(self.request.arguments)
+            # A cycle of several stages keeps the arguments of each under its id.
+            return model.model_validate(self.request.arguments.get(spec.id, self.request.arguments))
         return self._derived(name)
 
     @functools.cached_property

@@ -79,7 +79,9 @@ def offline_coverage(
     """Coverage of a source without a network: one attempt; `failed` maps symbol to code."""
     covered = len(expected) - len(failed)
     share = covered / len(expected) if expected else 0.0
-    status: Literal["PASS", "WARN", "FAIL"] = "PASS" if share == 1.0 else "FAIL" if strict or not covered else "WARN"
+    status: Literal["PASS", "WARN", "FAIL"] = (
+        "PASS" if share == 1.0 else "FAIL" if strict or not covered else "WARN"
+    )
     failures = [Failure(symbol=symbol, code=failed[symbol]) for symbol in sorted(failed)]
     attempt = Attempt(
         index=1, requested=len(expected), fetched=covered, failed=len(failed), duration_s=0.0,

@@ -87,7 +87,9 @@ def _from_library(code: str, start: date, end: date) -> pl.DataFrame:
             end=(end + timedelta(days=7)).isoformat(),
         )
     except exchange_calendars.errors.CalendarError as problem:
-        raise DataMissing("CALENDAR_RANGE", f"calendar {code} has no such range: {problem}", where=code) from None
+        raise DataMissing(
+            "CALENDAR_RANGE", f"calendar {code} has no such range: {problem}", where=code
+        ) from None
     schedule = calendar.schedule.loc[start.isoformat() : end.isoformat()]
     days = pl.Series([stamp.date() for stamp in schedule.index], dtype=pl.Date)
     opens, closes = (_instants(schedule[column]) for column in ("open", "close"))

@@ -39,7 +39,11 @@ def choose(columns: list[str], given: Mapping[str, str], *, close_only: bool, wh
     folded = {name.lower(): name for name in reversed(columns)}
     for field, names in _NAMES.items():
         found = next((folded[name] for name in names if name in folded), None)
-        if field not in wanted and found is not None and not (close_only and field in ("open", "high", "low")):
+        if (
+            field not in wanted
+            and found is not None
+            and not (close_only and field in ("open", "high", "low"))
+        ):
             wanted[field] = found
     needed = ("stamp", "close") if close_only else ("stamp", *_PRICES)
     missing = [field for field in needed if field not in wanted]
@@ -136,7 +140,9 @@ def _parsed(offered: pl.Series, read: pl.Series, where: str, *, nulls: bool = Fa
     lost = read.is_null() if nulls else read.is_null() & offered.is_not_null()
     if lost.any():
         row = int(lost.arg_true()[0])
-        raise _parse(f"value {offered[row]!r} cannot be read", f"{where}:{offered.name}:{row + 1}", row=row + 1)
+        raise _parse(
+            f"value {offered[row]!r} cannot be read", f"{where}:{offered.name}:{row + 1}", row=row + 1
+        )
     return read
 
 

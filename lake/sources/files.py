@@ -43,7 +43,9 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, PermissionError) as problem:
-        raise DataMissing("IMPORT_FORMAT", f"cannot read {path}: {problem.strerror}", where=str(path)) from None
+        raise DataMissing(
+            "IMPORT_FORMAT", f"cannot read {path}: {problem.strerror}", where=str(path)
+        ) from None
 
 
 def read_bars(path: Path, reading: Reading) -> BarFile:
@@ -105,7 +107,11 @@ def read_records(path: Path) -> tuple[list[Any], str]:
     """
     if path.suffix.lower() in (".parquet", ".csv"):
         data = read_bytes(path)
-        frame = pl.read_parquet(io.BytesIO(data)) if path.suffix.lower() == ".parquet" else pl.read_csv(io.BytesIO(data))
+        frame = (
+            pl.read_parquet(io.BytesIO(data))
+            if path.suffix.lower() == ".parquet"
+            else pl.read_csv(io.BytesIO(data))
+        )
         return frame.to_dicts(), sha256_hex(data)
     document, sha = read_document(path)
     records = document.get("data") if isinstance(document, dict) else document

@@ -78,4 +78,6 @@ def _daily(frame: pl.DataFrame, where: str) -> pl.DataFrame:
 
 
 def _malformed(message: str, where: str) -> DataUnhealthy:
-    return DataUnhealthy("KLINE_MALFORMED", message, where=where, remedy="nothing was committed; mend the file")
+    return DataUnhealthy(
+        "KLINE_MALFORMED", message, where=where, remedy="nothing was committed; mend the file"
+    )

@@ -78,7 +78,9 @@ def judge(
 def _facts(bars: pl.DataFrame, limits: ToxicitySettings) -> pl.DataFrame:
     ordered = bars.sort("symbol", "date")
     change = (pl.col("close") / pl.col("close").shift(1).over("symbol") - 1.0).abs().alias("jump")
-    bad = (pl.col("low") > pl.min_horizontal("open", "close")) | (pl.col("high") < pl.max_horizontal("open", "close"))
+    bad = (pl.col("low") > pl.min_horizontal("open", "close")) | (
+        pl.col("high") < pl.max_horizontal("open", "close")
+    )
     marked = ordered.with_columns(change, bad.fill_null(False).alias("bad"))
     before = pl.col("volume").slice(0, pl.len() - 1).tail(_VOLUME_BARS)
     return grouped(marked, ["symbol"], ["date"]).agg(
@@ -88,7 +90,9 @@ def _facts(bars: pl.DataFrame, limits: ToxicitySettings) -> pl.DataFrame:
         pl.col("date").get(pl.col("jump").arg_max()).alias("jump_date"),
         (pl.col("close") <= 0).sum().alias("nonpositive"),
         pl.col("bad").sum(),
-        ((pl.col("close").tail(limits.stall_bars).n_unique() == 1) & (pl.len() >= limits.stall_bars)).alias("stall"),
+        ((pl.col("close").tail(limits.stall_bars).n_unique() == 1) & (pl.len() >= limits.stall_bars)).alias(
+            "stall"
+        ),
         pl.col("volume").last().alias("volume"),
         before.mean().alias("volume_mean"),
         before.std(ddof=1).alias("volume_std"),
@@ -110,8 +114,16 @@ def _with_sessions(
     start = numbered.select("code", pl.col("date").alias("start"), start_nth="nth")
     wide = table.join(window, left_on="calendar", right_on="code", how="left", maintain_order="left")
     wide = wide.with_columns(pl.max_horizontal("window_start", "first_date").alias("start"))
-    wide = wide.join(last, left_on=["calendar", "last_date"], right_on=["code", "last_date"], how="left", maintain_order="left")
-    wide = wide.join(start, left_on=["calendar", "start"], right_on=["code", "start"], how="left", maintain_order="left")
+    wide = wide.join(
+        last,
+        left_on=["calendar", "last_date"],
+        right_on=["code", "last_date"],
+        how="left",
+        maintain_order="left",
+    )
+    wide = wide.join(
+        start, left_on=["calendar", "start"], right_on=["code", "start"], how="left", maintain_order="left"
+    )
     inside = bars.join(wide.select("symbol", "start"), on="symbol").filter(pl.col("date") >= pl.col("start"))
     held = grouped(inside, ["symbol"], ["date"]).agg(pl.len().alias("held"))
     wide = wide.join(held, on="symbol", how="left", maintain_order="left")
@@ -136,7 +148,9 @@ def _finding(
         pl.lit(code).alias("code"),
         pl.lit(severity).alias("severity"),
         (pl.lit(None) if value is None else value).cast(pl.Float64).alias("value"),
-        (threshold if isinstance(threshold, pl.Expr) else pl.lit(threshold)).cast(pl.Float64).alias("threshold"),
+        (threshold if isinstance(threshold, pl.Expr) else pl.lit(threshold))
+        .cast(pl.Float64)
+        .alias("threshold"),
         pl.col(day).alias("session_date"),
         (reason if isinstance(reason, pl.Expr) else pl.lit(reason)).cast(pl.String).alias("reason"),
     )
@@ -190,7 +204,9 @@ def _late(table: pl.DataFrame, at: datetime, settings: DataSettings) -> list[pl.
 def _uncleared(findings: pl.DataFrame, events: pl.DataFrame | None) -> pl.DataFrame:
     if events is None or events.is_empty():
         return findings
-    last = grouped(events, ["symbol", "code"], ["known_at", "event_id"]).agg(pl.col("status").last().alias("state"))
+    last = grouped(events, ["symbol", "code"], ["known_at", "event_id"]).agg(
+        pl.col("status").last().alias("state")
+    )
     cleared = last.filter(pl.col("state") == "CLEARED").select("symbol", "code")
     return findings.join(cleared, on=["symbol", "code"], how="anti", maintain_order="left")
 
@@ -201,8 +217,14 @@ def _verdicts(table: pl.DataFrame, findings: pl.DataFrame, settings: DataSetting
     worst = grouped(serious, ["symbol"], ["place", "code"]).agg(
         pl.col("status", "code", "value", "threshold", "reason").first()
     )
-    closed = pl.when(pl.col("last_date") < pl.col("expected_date")).then(pl.lit("OK_MARKET_CLOSED")).otherwise(pl.lit("OK"))
-    joined = table.select("symbol", closed.alias("fine")).join(worst, on="symbol", how="left", maintain_order="left")
+    closed = (
+        pl.when(pl.col("last_date") < pl.col("expected_date"))
+        .then(pl.lit("OK_MARKET_CLOSED"))
+        .otherwise(pl.lit("OK"))
+    )
+    joined = table.select("symbol", closed.alias("fine")).join(
+        worst, on="symbol", how="left", maintain_order="left"
+    )
     status = pl.coalesce("status", "fine")
     allowed = ELIGIBLE if settings.strict else (*ELIGIBLE, "DEGRADED_GAPS")
     return joined.select(

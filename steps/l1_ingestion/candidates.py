@@ -16,7 +16,9 @@ KEY = ("symbol", "logic", "direction")
 Record = dict[str, Any]
 
 
-def normalise(offered: Any, *, intent: str | None, logic: str | None, strict: bool) -> tuple[Record | None, str | None]:
+def normalise(
+    offered: Any, *, intent: str | None, logic: str | None, strict: bool
+) -> tuple[Record | None, str | None]:
     """One record in canonical form and null, or null and the code of its rejection.
 
     `intent` and `logic` are those of its scanner and fill what the record leaves out; with neither, a
@@ -87,7 +89,11 @@ def merge(records: Sequence[Record]) -> list[Record]:
     merged: dict[tuple[str, ...], Record] = {}
     for record in records:
         key = tuple(str(record[name]) for name in KEY)
-        merged[key] = _merged(merged[key], record) if key in merged else {**record, "metadata": dict(record["metadata"])}
+        merged[key] = (
+            _merged(merged[key], record)
+            if key in merged
+            else {**record, "metadata": dict(record["metadata"])}
+        )
     return [merged[key] for key in sorted(merged)]
 
 
@@ -99,5 +105,8 @@ def _merged(first: Record, later: Record) -> Record:
         if metadata.get(key) is None:
             metadata[key] = value
     if lost:
-        metadata["merged_from"] = [*metadata.get("merged_from", []), {"scanner": later.get("scanner"), **lost}]
+        metadata["merged_from"] = [
+            *metadata.get("merged_from", []),
+            {"scanner": later.get("scanner"), **lost},
+        ]
     return kept | {"metadata": metadata}

@@ -25,6 +25,7 @@ SCHEMA: dict[str, Any] = {
     "provenance": pl.String, "known_at": INSTANT,
 }  # fmt: skip
 MAX_DECIMALS = 12
+ROUNDING = 8.0  # units in the last place
 _ATTRIBUTES = (*AMOUNTS, "price_precision", "min_notional_reason", "status")
 
 
@@ -69,12 +70,20 @@ def row_hash(row: Mapping[str, Any]) -> str:
 def table(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     """Rows of `execution_metadata` with their hashes, sorted by symbol, venue and start."""
     full = [{**row, "row_hash": row_hash(row)} for row in rows]
-    columns = {name: pl.Series(name, [row.get(name) for row in full], dtype=kind) for name, kind in SCHEMA.items()}
+    columns = {
+        name: pl.Series(name, [row.get(name) for row in full], dtype=kind) for name, kind in SCHEMA.items()
+    }
     return pl.DataFrame(columns).sort("symbol", "venue", "valid_from")
 
 
 def changes(
-    stored: pl.DataFrame, offered: list[dict[str, Any]], *, venue: str, at: datetime, known_at: datetime, complete: bool
+    stored: pl.DataFrame,
+    offered: list[dict[str, Any]],
+    *,
+    venue: str,
+    at: datetime,
+    known_at: datetime,
+    complete: bool,
 ) -> list[dict[str, Any]]:
     """Rows that an offered state of a venue adds to the stored intervals.
 
@@ -110,7 +119,10 @@ def _closed(old: Mapping[str, Any], at: datetime, known_at: datetime) -> dict[st
 
 
 def decimals(values: Any) -> Any:
-    """Fewest decimals that write each number exactly (up to 12), -1 where that is not enough."""
+    """Fewest decimals that write each number (up to 12), -1 where that is not enough.
+
+    Numbers that a source computed with floats may be a few units in the last place off (`ROUNDING`).
+    """
     numbers = np.asarray(values, dtype=np.float64)
     result = np.full(numbers.shape, -1, dtype=np.int32)
     open_ = np.isfinite(numbers)
@@ -118,7 +130,8 @@ def decimals(values: Any) -> Any:
         here = np.flatnonzero(open_)
         if here.size == 0:
             break
-        exact = here[np.round(numbers[here], count) == numbers[here]]
+        off = np.abs(np.round(numbers[here], count) - numbers[here])
+        exact = here[off <= ROUNDING * np.spacing(np.abs(numbers[here]))]
         result[exact], open_[exact] = count, False
     result[~np.isfinite(numbers)] = 0
     return result
@@ -141,7 +154,9 @@ def inferred(bars: pl.DataFrame, venue_of: pl.Expr) -> pl.DataFrame:
     starts = marked.filter((first | more).fill_null(True)).with_columns(
         pl.col("date").cast(pl.Datetime("us")).dt.replace_time_zone("UTC").alias("valid_from")
     )
-    ended = grouped(starts, ["symbol"], ["date"]).agg(pl.all().exclude("date"), pl.col("valid_from").shift(-1).alias("valid_to"))
+    ended = grouped(starts, ["symbol"], ["date"]).agg(
+        pl.all().exclude("date"), pl.col("valid_from").shift(-1).alias("valid_to")
+    )
     flat = ended.explode("venue", "known_at", "price", "lot", "valid_from", "valid_to")
     rows = [_inferred_row(row) for row in flat.iter_rows(named=True)]
     return table(rows)

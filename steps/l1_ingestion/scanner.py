@@ -143,14 +143,18 @@ def resolve(name: str, documents: Mapping[str, Document]) -> Definition:
 def runnable(name: str, definition: Definition) -> Definition:
     """`definition` unless it is only a base (`SCANNER_ABSTRACT`, exit 2)."""
     if definition.abstract:
-        raise ConfigError("SCANNER_ABSTRACT", f"scanner {name} is abstract", where=name, remedy="list one of its children")
+        raise ConfigError(
+            "SCANNER_ABSTRACT", f"scanner {name} is abstract", where=name, remedy="list one of its children"
+        )
     return definition
 
 
 def _chain(name: str, documents: Mapping[str, Document]) -> list[Document]:
     if name not in documents:
         hint = did_you_mean(name, documents)
-        raise ConfigError("SCANNER_UNKNOWN", f"no scanner {name!r}{hint}", remedy="quantctl data scanners list")
+        raise ConfigError(
+            "SCANNER_UNKNOWN", f"no scanner {name!r}{hint}", remedy="quantctl data scanners list"
+        )
     names, current = [name], documents[name]
     while current.value.get("base") is not None:
         base, place = str(current.value["base"]), current.place(("base",))
@@ -235,7 +239,9 @@ def _check_filter(each: str, rule: Filter, document: Document) -> None:
 
 
 def _invalid(each: str, document: Document, why: str) -> None:
-    raise ConfigError("SCANNER_FILTER_INVALID", f"filter {each}: {why}", where=document.place(("filters", each)))
+    raise ConfigError(
+        "SCANNER_FILTER_INVALID", f"filter {each}: {why}", where=document.place(("filters", each))
+    )
 
 
 def _check_intent(definition: Definition, document: Document) -> None:
@@ -289,11 +295,17 @@ def _check_contradictions(definition: Definition, document: Document) -> None:
         if rule.op in NUMERIC:
             bound = span.above if "greater" in rule.op else span.below
             bound(float(rule.value), strict=not rule.op.startswith("e"))
-        elif rule.op == "in_range" and len(rule.value) == 2 and all(isinstance(v, (int, float)) for v in rule.value):
+        elif (
+            rule.op == "in_range"
+            and len(rule.value) == 2
+            and all(isinstance(v, (int, float)) for v in rule.value)
+        ):
             span.above(float(rule.value[0]), strict=False)
             span.below(float(rule.value[1]), strict=False)
         elif rule.op == "equal" and equal.setdefault(rule.field, rule.value) != rule.value:
-            _contradiction(f"filter {each} wants {rule.field} {rule.value!r} and {equal[rule.field]!r}", document)
+            _contradiction(
+                f"filter {each} wants {rule.field} {rule.value!r} and {equal[rule.field]!r}", document
+            )
     for field, floor in (
         ("Value.Traded", definition.liquidity.current_bar_min),
         ("Volatility.D", definition.volatility.volatility_d_min),
@@ -316,7 +328,9 @@ def _check_contradictions(definition: Definition, document: Document) -> None:
 def _check_gate(
     each: str, field: str, low: float | None, high: float | None, definition: Definition, document: Document
 ) -> None:
-    against = (low is not None and low >= 0) if definition.intent == "SHORT" else (high is not None and high <= 0)
+    against = (
+        (low is not None and low >= 0) if definition.intent == "SHORT" else (high is not None and high <= 0)
+    )
     if is_directional(field) and against:
         _contradiction(f"gate {each} on {field} contradicts intent {definition.intent}", document)
 

@@ -24,7 +24,14 @@ FIELDS: dict[str, str] = {
     "Perf.W": "perf_w", "Perf.1M": "perf_1m", "Perf.3M": "perf_3m", "Perf.6M": "perf_6m", "Perf.Y": "perf_y",
 }  # fmt: skip
 PERFORMANCE: dict[str, int] = {"perf_w": 7, "perf_1m": 30, "perf_3m": 90, "perf_6m": 180, "perf_y": 365}
-_TYPES = {"spot": "spot", "perp": "swap", "equity": "stock", "etf": "fund", "future": "futures", "fx": "forex"}
+_TYPES = {
+    "spot": "spot",
+    "perp": "swap",
+    "equity": "stock",
+    "etf": "fund",
+    "future": "futures",
+    "fx": "forex",
+}
 FUNNEL = {
     "scanner": pl.String, "symbol": pl.String, "last_rule": pl.String, "code": pl.String,
     "value": pl.Float64, "limit": pl.Float64,
@@ -64,7 +71,11 @@ def market_at(bars: pl.DataFrame, features: pl.DataFrame, symbols: pl.DataFrame)
     )
     taken = set(last.columns) | set(symbols.columns) - {"symbol"}
     values = features.select("symbol", *(c for c in features.columns if c not in taken))
-    known = features.select("symbol", features_known_at=pl.col("known_at")) if "known_at" in features.columns else None
+    known = (
+        features.select("symbol", features_known_at=pl.col("known_at"))
+        if "known_at" in features.columns
+        else None
+    )
     table = symbols.join(last.drop("last"), on="symbol", how="left").join(values, on="symbol", how="left")
     table = table if known is None else table.join(known, on="symbol", how="left")
     return table.with_columns(
@@ -157,7 +168,11 @@ def scan(
     groups = grouped(market.filter(pl.col("has_bar")), ["base_identity"], ["symbol"])
     total = groups.agg(pl.col("value_traded").sum().alias("value_traded_group"))
     rows = ranked.head(limit).join(total, on="base_identity", how="left", maintain_order="left")
-    daily = definition.sort.field if definition.lake.sort and definition.sort and "|" in definition.sort.field else None
+    daily = (
+        definition.sort.field
+        if definition.lake.sort and definition.sort and "|" in definition.sort.field
+        else None
+    )
     return Scan(rows, funnel.frame(), funnel.stages, daily)
 
 
@@ -172,7 +187,9 @@ def _rules(
     if definition.symbols:
         rules.append(("symbols", "SCAN_FILTER", pl.col("symbol").is_in(list(definition.symbols)), None, None))
     if definition.exchanges:
-        rules.append(("exchange", "SCAN_FILTER", pl.col("exchange").is_in(list(definition.exchanges)), None, None))
+        rules.append(
+            ("exchange", "SCAN_FILTER", pl.col("exchange").is_in(list(definition.exchanges)), None, None)
+        )
     for each in sorted(definition.filters):
         rule = definition.filters[each]
         number = isinstance(rule.value, (int, float)) and not isinstance(rule.value, bool)
@@ -184,7 +201,9 @@ def _rules(
         rules.append(("stable", "STABLE_LISTED", pl.col("base").is_in(sorted(excluded)).not_(), None, None))
     if definition.quotes:
         rules.append(("quote", "QUOTE_EXCLUDED", pl.col("quote").is_in(list(definition.quotes)), None, None))
-    rules.append(("liquidity", "CURRENT_BAR_LOW", pl.col("value_traded") >= turnover, "value_traded", turnover))
+    rules.append(
+        ("liquidity", "CURRENT_BAR_LOW", pl.col("value_traded") >= turnover, "value_traded", turnover)
+    )
     ranged = pl.col("volatility_d") > span if span > 0 else pl.lit(True)
     rules.append(("volatility", "VOLATILITY_D_LOW", ranged, "volatility_d", span))
     for each in sorted(definition.gates):
@@ -222,7 +241,9 @@ def _condition(rule: Filter, column: str) -> pl.Expr:
 
 def _representatives(left: pl.DataFrame, universe: UniverseSettings) -> list[str]:
     members: dict[str, list[Member]] = {}
-    for symbol, identity, quote, traded in left.select("symbol", "base_identity", "quote", "value_traded").iter_rows():
+    for symbol, identity, quote, traded in left.select(
+        "symbol", "base_identity", "quote", "value_traded"
+    ).iter_rows():
         members.setdefault(identity or symbol, []).append(Member(symbol, quote, traded))
     return [representative(group, universe.exchange_priority).symbol for group in members.values()]
 

@@ -12,6 +12,7 @@ from quantctl.contracts.errors import DataMissing, DataUnhealthy
 from quantctl.contracts.grouping import grouped
 from quantctl.contracts.settings.data import DataSettings
 from quantctl.contracts.stage import Finding, Outcome, RunFacts, StageParams, stage
+from quantctl.lake.knowledge import end_of_day
 from quantctl.lake.snapshot import Lake
 from quantctl.steps.l0_foundation.health import Health, judge
 from quantctl.workflows.dataops.common import base_of
@@ -39,8 +40,8 @@ def audit_health(
     at = before.decision_time(as_of)
     symbols, events = before.symbols(as_of), before.table("health_events")
     health = judge(
-        before.table("bars_1d", end=as_of, known_at=at), before.sessions(end=as_of), symbols, as_of=as_of, at=at,
-        settings=params.data, metadata=before.metadata(as_of), events=events,
+        before.table("bars_1d", end=as_of, known_at=at), before.sessions(end=as_of), symbols, as_of=as_of,
+        at=end_of_day(as_of), settings=params.data, metadata=before.metadata(as_of), events=events,
     )  # fmt: skip
     rows = _events(health, events, now, run)
     lake.commit({"health_events": rows}, txn=txn, at=now)
@@ -58,7 +59,9 @@ def audit_health(
         Finding(level="WARN", code=code, message=f"{number} symbols", details={"symbols": number})
         for code, number in health.findings["code"].value_counts(sort=True).sort("code").iter_rows()
     ]
-    return Outcome({"health_report": report}, findings=findings, metrics=counts | {"events": rows.height}, error=error)
+    return Outcome(
+        {"health_report": report}, findings=findings, metrics=counts | {"events": rows.height}, error=error
+    )
 
 
 def _unexcused(before: Any, as_of: Any, health: Health) -> list[str]:
@@ -66,7 +69,9 @@ def _unexcused(before: Any, as_of: Any, health: Health) -> list[str]:
     if "candidates" not in before.manifest.tables:
         return []
     candidates = before.table("candidates", start=as_of, end=as_of, columns=("symbol",))["symbol"]
-    excused = {e["symbol"] for e in before.manifest.facts.get("ineligible", []) if e["as_of"] == as_of.isoformat()}
+    excused = {
+        e["symbol"] for e in before.manifest.facts.get("ineligible", []) if e["as_of"] == as_of.isoformat()
+    }
     unfit = health.verdicts.filter(~pl.col("eligible"))["symbol"].to_list()
     return sorted(set(unfit) & set(candidates.to_list()) - excused)
 
@@ -95,7 +100,10 @@ def _events(health: Health, stored: pl.DataFrame, now: datetime, run: RunFacts) 
         "run_id": run.run_id, "trace_id": run.trace_id, "actor": "data.audit", "provenance": "audit",
         "known_at": now, "recorded_at": now,
     }  # fmt: skip
-    full = [row | stamp | {"event_id": hash_json([run.run_id, row["symbol"], row["code"], row["status"]])[:32]} for row in rows]
+    full = [
+        row | stamp | {"event_id": hash_json([run.run_id, row["symbol"], row["code"], row["status"]])[:32]}
+        for row in rows
+    ]
     schema: dict[str, Any] = dict.fromkeys(
         ("event_id", "symbol", "status", "code", "severity", "reason", "run_id", "trace_id", "actor", "provenance"), pl.String
     ) | {"value": pl.Float64, "threshold": pl.Float64, "session_date": pl.Date}  # fmt: skip

@@ -31,7 +31,7 @@ def candidate_rows(records: list[Record], *, as_of: date, provenance: str, run_i
 
     Each record names its `scanner` and, where it is later than the close of the as-of date, its `known_at`.
     """
-    schema: dict[str, Any] = {name: pl.String for name in _TEXT} | {"metadata": pl.String}
+    schema: dict[str, Any] = dict.fromkeys(_TEXT, pl.String) | {"metadata": pl.String}
     schema |= dict.fromkeys(METADATA, pl.Float64) | {"market_cap_rank": pl.Float64, "volume_24h": pl.Float64}
     schema |= {"sector": pl.String, "industry": pl.String, "known_at": pl.Datetime("us", "UTC")}
     rows = [

@@ -12,6 +12,7 @@ from quantctl.contracts.settings.data import DataSettings
 from quantctl.contracts.settings.discovery import DiscoverySettings
 from quantctl.contracts.settings.universe import UniverseSettings
 from quantctl.contracts.stage import Finding, Outcome, RunFacts, StageParams, stage
+from quantctl.lake.knowledge import end_of_day
 from quantctl.lake.snapshot import Lake, Snapshot
 from quantctl.steps.l1_ingestion.candidates import Record, merge
 from quantctl.steps.l1_ingestion.scanner import Definition
@@ -21,7 +22,16 @@ from quantctl.workflows.dataops.common import base_of
 from quantctl.workflows.dataops.requests import CandidatesRequest
 
 HISTORY_DAYS = 560
-_COPIED = ("close", "volatility_d", "recommend_all", "recommend_ma", "recommend_other", "rsi_14", "adv_30", "vol_30")
+_COPIED = (
+    "close",
+    "volatility_d",
+    "recommend_all",
+    "recommend_ma",
+    "recommend_other",
+    "rsi_14",
+    "adv_30",
+    "vol_30",
+)
 
 
 class ScanParams(StageParams):
@@ -55,7 +65,11 @@ def find_candidates(
     records = [record for name, result in found.items() for record in _records(name, wanted[name], result)]
     outputs = {
         "scan_records": _scan_records(before, as_of, wanted, found),
-        "candidates_export": {"schema_version": 1, "as_of": as_of.isoformat(), "candidates": merge(_plain(records))},
+        "candidates_export": {
+            "schema_version": 1,
+            "as_of": as_of.isoformat(),
+            "candidates": merge(_plain(records)),
+        },
     }
     error = _empty(found, wanted)
     if error is not None:
@@ -67,10 +81,16 @@ def find_candidates(
     hashes = {name: definition.sha256() for name, definition in wanted.items()}
     snapshot = lake.commit(tables, txn=txn, at=now, facts={"scanner_hashes": hashes})
     counts = {name: result.rows.height for name, result in found.items()}
-    return Outcome(outputs, findings=findings, metrics={"as_of": as_of.isoformat(), "rows": counts, "snapshot": snapshot.id})
+    return Outcome(
+        outputs,
+        findings=findings,
+        metrics={"as_of": as_of.isoformat(), "rows": counts, "snapshot": snapshot.id},
+    )
 
 
-def _wanted(before: Snapshot, as_of: date, request: CandidatesRequest) -> tuple[dict[str, Definition], list[str]]:
+def _wanted(
+    before: Snapshot, as_of: date, request: CandidatesRequest
+) -> tuple[dict[str, Definition], list[str]]:
     """Definitions to evaluate, and the scanners whose rows of that date stay."""
     names = sorted(request.scanners)
     there = before.candidates(as_of, names)["scanner"].unique(maintain_order=True).to_list()
@@ -86,12 +106,18 @@ def _scans(
     at = before.decision_time(as_of)
     history = any(needs_history(definition) for definition in wanted.values())
     symbols = before.symbols(as_of)
-    last = before.sessions(end=as_of).group_by("code", maintain_order=True).agg(pl.col("date").max().alias("last_session"))
+    last = (
+        before.sessions(end=as_of)
+        .group_by("code", maintain_order=True)
+        .agg(pl.col("date").max().alias("last_session"))
+    )
     start = as_of - timedelta(days=HISTORY_DAYS if history else 10)
     bars = before.table("bars_1d", start=start, end=as_of, known_at=at).join(
         symbols.select("symbol", "calendar"), on="symbol", how="inner"
     ).join(last, left_on="calendar", right_on="code", how="left").sort("symbol", "date")  # fmt: skip
-    bars = bars.with_columns((pl.col("date") == pl.col("last_session")).alias("last")).drop("calendar", "last_session")
+    bars = bars.with_columns((pl.col("date") == pl.col("last_session")).alias("last")).drop(
+        "calendar", "last_session"
+    )
     features = before.table("features_daily", start=start, end=as_of, known_at=at)
     current = bars.filter(pl.col("last")).select("symbol", "date")
     features = features.join(current, on=["symbol", "date"], how="inner")
@@ -100,7 +126,9 @@ def _scans(
     if history:
         market = with_performance(market, bars)
     return {
-        name: scan(name, definition, market, universe=params.universe, stable_bases=params.discovery.stable_bases)
+        name: scan(
+            name, definition, market, universe=params.universe, stable_bases=params.discovery.stable_bases
+        )
         for name, definition in wanted.items()
     }
 
@@ -134,9 +162,11 @@ def _plain(records: list[Record]) -> list[Record]:
 def _funnel(found: dict[str, Scan], as_of: date, before: Snapshot) -> pl.DataFrame:
     frames = [result.funnel for result in found.values()]
     whole = pl.concat(frames) if frames else pl.DataFrame(schema={"scanner": pl.String, "symbol": pl.String})
-    known = pl.lit(before.decision_time(as_of)).cast(pl.Datetime("us", "UTC"))
-    return whole.with_columns(as_of=pl.lit(as_of), provenance=pl.lit("reconstructed"), known_at=known) if frames else (
-        before.table("candidates_funnel").clear()
+    known = pl.lit(end_of_day(as_of)).cast(pl.Datetime("us", "UTC"))
+    return (
+        whole.with_columns(as_of=pl.lit(as_of), provenance=pl.lit("reconstructed"), known_at=known)
+        if frames
+        else (before.table("candidates_funnel").clear())
     )
 
 
@@ -155,14 +185,22 @@ def _scan_records(
 
 def _kept(kept: list[str], as_of: date) -> list[Finding]:
     return [
-        Finding(level="INFO", code="CANDIDATES_KEPT", message=f"{name} at {as_of} was there already; --refresh redoes it")
+        Finding(
+            level="INFO",
+            code="CANDIDATES_KEPT",
+            message=f"{name} at {as_of} was there already; --refresh redoes it",
+        )
         for name in kept
     ]
 
 
 def _daily(found: dict[str, Scan]) -> list[Finding]:
     return [
-        Finding(level="INFO", code="SCAN_FIELD_DAILY", message=f"{name} is ranked by daily bars, not {result.daily}")
+        Finding(
+            level="INFO",
+            code="SCAN_FIELD_DAILY",
+            message=f"{name} is ranked by daily bars, not {result.daily}",
+        )
         for name, result in found.items()
         if result.daily
     ]

@@ -52,9 +52,14 @@ def backfill_features(
         run_id=run.run_id, profile=run.profile, stage="feature_ingest", source="local", expected=scope,
         failed=failed, started_at=now.isoformat(), strict=params.data.strict,
     )  # fmt: skip
-    findings = [Finding(level="WARN", code="FEATURE_NO_BARS", symbol=s, message="no bars") for s in sorted(failed)[:50]]
+    findings = [
+        Finding(level="WARN", code="FEATURE_NO_BARS", symbol=s, message="no bars")
+        for s in sorted(failed)[:50]
+    ]
     if computed.is_empty():
-        error = None if request.allow_empty else DataMissing("FEATURE_FETCH_ZERO", "no symbol in scope has bars")
+        error = (
+            None if request.allow_empty else DataMissing("FEATURE_FETCH_ZERO", "no symbol in scope has bars")
+        )
         return Outcome({"feature_ingest_coverage": coverage}, findings=findings, error=error)
     report = _validated(bars, computed, failed)
     outputs = {"feature_report": report, "feature_ingest_coverage": coverage}
@@ -82,9 +87,15 @@ def _scope(before: Snapshot, request: ScopeRequest) -> list[str]:
         found = rows.filter(pl.col("run_id") == request.scope_run_id)["symbol"].unique(maintain_order=True)
         if found.len():
             return sorted(found.to_list())
-        raise ConfigError("FEATURE_SCOPE_REQUIRED", f"run {request.scope_run_id} brought no bars", where=request.scope_run_id)
+        raise ConfigError(
+            "FEATURE_SCOPE_REQUIRED",
+            f"run {request.scope_run_id} brought no bars",
+            where=request.scope_run_id,
+        )
     if request.all_symbols and request.yes:
-        return sorted(before.table("bars_1d", columns=("symbol",))["symbol"].unique(maintain_order=True).to_list())
+        return sorted(
+            before.table("bars_1d", columns=("symbol",))["symbol"].unique(maintain_order=True).to_list()
+        )
     raise ConfigError(
         "FEATURE_SCOPE_REQUIRED", "a backfill needs a scope",
         remedy="give --candidates FILE, --run-id of an import, or --all-symbols --yes",
@@ -92,7 +103,9 @@ def _scope(before: Snapshot, request: ScopeRequest) -> list[str]:
 
 
 def _computed(before: Snapshot, bars: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
-    table = before.table("symbols", columns=("symbol", "calendar")).unique(["symbol"], keep="last", maintain_order=True)
+    table = before.table("symbols", columns=("symbol", "calendar")).unique(
+        ["symbol"], keep="last", maintain_order=True
+    )
     codes = dict(table.iter_rows())
     annual = {symbol: 365 if code == "24x7" else 252 for symbol, code in codes.items()}
     days: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from quantctl.contracts.errors import DataMissing, DataUnhealthy
 from quantctl.contracts.settings.data import DataSettings
 from quantctl.contracts.settings.universe import UniverseSettings
 from quantctl.contracts.stage import Outcome, RunFacts, StageParams, stage
+from quantctl.lake.knowledge import end_of_day
 from quantctl.lake.snapshot import Lake, Snapshot
 from quantctl.steps.l0_foundation.health import judge
 from quantctl.workflows.dataops.common import base_of, facts_of
@@ -35,9 +36,15 @@ def publish(
     if before is None:
         raise DataMissing("LAKE_MISSING", "there is nothing to publish", remedy="quantctl data import PATH")
     as_of = request.as_of or before.as_of
-    rows = before.table("candidates", start=as_of, end=as_of) if "candidates" in before.manifest.tables else None
+    rows = (
+        before.table("candidates", start=as_of, end=as_of) if "candidates" in before.manifest.tables else None
+    )
     out = _ineligible(before, as_of, rows, params) if rows is not None and rows.height else []
-    if rows is not None and rows.height and len({(r["symbol"], r["logic"], r["direction"]) for r in out}) == _atoms(rows):
+    if (
+        rows is not None
+        and rows.height
+        and len({(r["symbol"], r["logic"], r["direction"]) for r in out}) == _atoms(rows)
+    ):
         raise DataUnhealthy(
             "SNAPSHOT_EMPTY", f"not one of {rows.height} candidates of {as_of} is eligible", where=str(as_of),
             remedy="quantctl data health",
@@ -46,8 +53,17 @@ def publish(
     facts: dict[str, Any] = {"ineligible": [*others, *out], "product_version": __version__}
     snapshot = lake.publish(txn=txn, at=now, facts=facts)
     count = 0 if rows is None else rows.height
-    report = {"schema_version": 1, "snapshot": snapshot.id, "as_of": as_of.isoformat(), "candidates": count, "ineligible": out}
-    return Outcome({"publish_report": report}, metrics={"snapshot": snapshot.id, "candidates": count, "ineligible": len(out)})
+    report = {
+        "schema_version": 1,
+        "snapshot": snapshot.id,
+        "as_of": as_of.isoformat(),
+        "candidates": count,
+        "ineligible": out,
+    }
+    return Outcome(
+        {"publish_report": report},
+        metrics={"snapshot": snapshot.id, "candidates": count, "ineligible": len(out)},
+    )
 
 
 def _atoms(rows: pl.DataFrame) -> int:
@@ -63,7 +79,8 @@ def _ineligible(
     metadata = before.metadata(as_of).filter(pl.col("symbol").is_in(symbols))
     health = judge(
         before.table("bars_1d", symbols=symbols, end=as_of, known_at=at), before.sessions(end=as_of),
-        before.symbols(as_of).filter(pl.col("symbol").is_in(symbols)), as_of=as_of, at=at, settings=params.data,
+        before.symbols(as_of).filter(pl.col("symbol").is_in(symbols)), as_of=as_of, at=end_of_day(as_of),
+        settings=params.data,
         metadata=metadata, events=before.health_events(as_of),
     )  # fmt: skip
     reasons: dict[str, dict[str, Any]] = {}
@@ -73,7 +90,11 @@ def _ineligible(
         reasons.setdefault(symbol, reason)
     for symbol in _without_rules(metadata, symbols, params):
         reasons.setdefault(symbol, {"code": "METADATA_INCOMPLETE", "value": None, "threshold": None})
-    keys = rows.select("symbol", "logic", "direction").unique(maintain_order=True).sort("symbol", "logic", "direction")
+    keys = (
+        rows.select("symbol", "logic", "direction")
+        .unique(maintain_order=True)
+        .sort("symbol", "logic", "direction")
+    )
     return [
         {"as_of": as_of.isoformat(), "symbol": s, "logic": logic, "direction": d, **reasons[s]}
         for s, logic, d in keys.iter_rows()
@@ -81,7 +102,9 @@ def _ineligible(
     ]
 
 
-def _floors(before: Snapshot, as_of: date, symbols: list[str], params: PublishParams) -> dict[str, dict[str, Any]]:
+def _floors(
+    before: Snapshot, as_of: date, symbols: list[str], params: PublishParams
+) -> dict[str, dict[str, Any]]:
     latest = before.features_latest(as_of, symbols)
     values = {row["symbol"]: row for row in latest.select("symbol", "adv_30", "vol_30").iter_rows(named=True)}
     found: dict[str, dict[str, Any]] = {}
@@ -93,7 +116,9 @@ def _floors(before: Snapshot, as_of: date, symbols: list[str], params: PublishPa
         ):
             if row[name] is None and name == "adv_30" and not params.universe.allow_unknown_liquidity:
                 found.setdefault(symbol, {"code": "LIQUIDITY_UNKNOWN", "value": None, "threshold": floor})
-            elif row[name] is not None and (row[name] < floor or (name == "vol_30" and row[name] <= floor > 0)):
+            elif row[name] is not None and (
+                row[name] < floor or (name == "vol_30" and row[name] <= floor > 0)
+            ):
                 found.setdefault(symbol, {"code": code, "value": row[name], "threshold": floor})
     return found
 

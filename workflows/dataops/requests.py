@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)  # the stages of data.full share one request
 
 
 class ImportRequest(_Request):

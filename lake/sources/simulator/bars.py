@@ -36,7 +36,9 @@ def grid(rng: np.random.Generator, path: Paths, *, turnover: Array, overnight: f
     reach = path.volatility * np.abs(rng.standard_normal((2, days, assets))) * 0.5
     high = np.maximum(opened, close) * (1.0 + reach[0])
     low = np.minimum(opened, close) * np.maximum(0.5, 1.0 - reach[1])
-    activity = np.exp(0.3 * rng.standard_normal((days, assets)) - 0.045 + np.minimum(4.0 * np.abs(path.returns), 1.2))
+    activity = np.exp(
+        0.3 * rng.standard_normal((days, assets)) - 0.045 + np.minimum(4.0 * np.abs(path.returns), 1.2)
+    )
     quote = turnover * activity
     rounded = {"open": opened, "high": high, "low": low, "close": close}
     prices = {name: _to_tick(values, digits) for name, values in rounded.items()}

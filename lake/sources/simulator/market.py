@@ -125,7 +125,9 @@ def _defects(rng: np.random.Generator, what: Simulation, crypto: bool) -> _Defec
     return _Defects(first, last, holes, repeats, [(int(rng.integers(recent, what.days - 10)), int(toxic))])
 
 
-def _frame(what: Simulation, names: list[str], days: pl.DataFrame, market: Grid, found: _Defects) -> pl.DataFrame:
+def _frame(
+    what: Simulation, names: list[str], days: pl.DataFrame, market: Grid, found: _Defects
+) -> pl.DataFrame:
     """Rows of every (symbol, session) that has a bar, by symbol and date, repeated rows at the end."""
     close, high = market.close.copy(), market.high.copy()
     for row, column in found.prints:
@@ -136,7 +138,9 @@ def _frame(what: Simulation, names: list[str], days: pl.DataFrame, market: Grid,
     for row, column in found.holes:
         present[row, column] = False
     keep = present.T.ravel()
-    symbols = pl.Series([_symbol(what, name) for name in names]).gather(np.repeat(np.arange(what.symbols), what.days))
+    symbols = pl.Series([_symbol(what, name) for name in names]).gather(
+        np.repeat(np.arange(what.symbols), what.days)
+    )
     frame = pl.DataFrame({
         "symbol": symbols,
         "date": days["date"].gather(np.tile(np.arange(what.days), what.symbols)),

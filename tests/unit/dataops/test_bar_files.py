@@ -17,7 +17,20 @@ START_MS = 1_704_067_200_000  # 2024-01-01
 
 def kline(i, step=DAY_MS, factor=1):
     start = (START_MS + i * step) * factor
-    return [start, "1.5", "2.0", "1.0", "1.75", "100.5", start + step * factor - factor, "170.1", 12, "1", "2", "0"]
+    return [
+        start,
+        "1.5",
+        "2.0",
+        "1.0",
+        "1.75",
+        "100.5",
+        start + step * factor - factor,
+        "170.1",
+        12,
+        "1",
+        "2",
+        "0",
+    ]
 
 
 def code_of(function, *args):
@@ -31,7 +44,9 @@ def read(path, exchange="BINANCE", **options):
 
 
 def archive(path, rows, *, header=False, name="BTCUSDT-1d-2024-01.csv"):
-    lines = ["open_time,open,high,low,close,volume,close_time,quote_volume,count,tb,tq,ignore"] if header else []
+    lines = (
+        ["open_time,open,high,low,close,volume,close_time,quote_volume,count,tb,tq,ignore"] if header else []
+    )
     lines += [",".join(str(v) for v in row) for row in rows]
     with zipfile.ZipFile(path, "w") as file:
         file.writestr(name, "\n".join(lines) + "\n")
@@ -41,7 +56,9 @@ def archive(path, rows, *, header=False, name="BTCUSDT-1d-2024-01.csv"):
 @pytest.mark.parametrize("factor", [1, 1000])
 @pytest.mark.parametrize("header", [False, True])
 def test_archives_in_ms_and_us_with_and_without_header_read_alike(tmp_path, factor, header):
-    path = archive(tmp_path / "BTCUSDT-1d-2024-01.zip", [kline(0, factor=factor), kline(1, factor=factor)], header=header)
+    path = archive(
+        tmp_path / "BTCUSDT-1d-2024-01.zip", [kline(0, factor=factor), kline(1, factor=factor)], header=header
+    )
     rows = read(path).rows
     assert rows["symbol"].to_list() == ["BINANCE:BTCUSDT"] * 2
     assert rows["stamp"].to_list() == [datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)]
@@ -119,9 +136,7 @@ def test_a_map_overrides_the_recognised_names_and_is_checked(tmp_path):
     assert caught.value.code == "IMPORT_COLUMNS"
 
 
-@pytest.mark.parametrize(
-    "text", ["2024-01-05T14:30:00Z", "2024-01-05 14:30:00", "2024-01-05T09:30:00-05:00"]
-)
+@pytest.mark.parametrize("text", ["2024-01-05T14:30:00Z", "2024-01-05 14:30:00", "2024-01-05T09:30:00-05:00"])
 def test_iso_texts_are_utc_unless_they_say_otherwise(tmp_path, text):
     path = tmp_path / "bars.csv"
     path.write_text(f"symbol,timestamp,open,high,low,close\nX:A,{text},1,2,1,2\n")

@@ -15,7 +15,9 @@ NYSE = sessions("XNYS", date(2024, 1, 1), date(2024, 1, 31))
 
 def offered(rows, calendar="24x7"):
     names = ("symbol", "date", "open", "high", "low", "close")
-    frame = pl.DataFrame(rows, schema=dict(zip(names, [pl.String, pl.Date, *[pl.Float64] * 4], strict=True)), orient="row")
+    frame = pl.DataFrame(
+        rows, schema=dict(zip(names, [pl.String, pl.Date, *[pl.Float64] * 4], strict=True)), orient="row"
+    )
     return frame.with_columns(
         calendar=pl.lit(calendar), volume=pl.lit(10.0), quote_volume=pl.lit(100.0), trades=pl.lit(3, pl.Int64)
     )
@@ -81,7 +83,9 @@ def test_bars_after_the_as_of_date_are_unfinished():
 
 def test_bars_are_known_from_the_close_of_their_session():
     assert check(offered([bar(2)])).accepted["known_at"][0] == datetime(2024, 1, 3, tzinfo=UTC)
-    assert check(offered([bar(5)], "XNYS"), NYSE).accepted["known_at"][0] == datetime(2024, 1, 5, 21, tzinfo=UTC)
+    assert check(offered([bar(5)], "XNYS"), NYSE).accepted["known_at"][0] == datetime(
+        2024, 1, 5, 21, tzinfo=UTC
+    )
 
 
 def test_the_order_of_rows_does_not_matter():
@@ -108,7 +112,10 @@ def test_an_evening_open_belongs_to_the_session_that_holds_it():
 def test_a_sunday_evening_of_a_currency_belongs_to_monday():
     days = sessions("24x5", date(2024, 1, 1), date(2024, 1, 31))
     sunday, saturday = datetime(2024, 1, 7, 22, tzinfo=UTC), datetime(2024, 1, 6, 12, tzinfo=UTC)
-    assert session_dates(stamps("24x5", [sunday, saturday]), days)["date"].to_list() == [date(2024, 1, 8), None]
+    assert session_dates(stamps("24x5", [sunday, saturday]), days)["date"].to_list() == [
+        date(2024, 1, 8),
+        None,
+    ]
 
 
 def test_a_stamp_between_sessions_is_outside():

@@ -19,7 +19,10 @@ CHILD = {"base": "root", "logic": "rating_all", "intent": "SHORT",
 
 
 def shelf(**own):
-    return {name: Document(value, lambda path, name=name: f"{name}:{'.'.join(path)}") for name, value in own.items()}
+    return {
+        name: Document(value, lambda path, name=name: f"{name}:{'.'.join(path)}")
+        for name, value in own.items()
+    }
 
 
 def code_of(own, name="child"):
@@ -32,7 +35,10 @@ def code_of(own, name="child"):
 def test_filters_are_added_replaced_and_removed_by_id():
     added = resolve("child", shelf(root=BASE, child=CHILD))
     assert sorted(added.filters) == ["cheap", "kind", "rating"]
-    replaced = resolve("child", shelf(root=BASE, child=CHILD | {"filters": {"cheap": {"field": "open", "op": "less", "value": 1}}}))
+    replaced = resolve(
+        "child",
+        shelf(root=BASE, child=CHILD | {"filters": {"cheap": {"field": "open", "op": "less", "value": 1}}}),
+    )
     assert replaced.filters["cheap"].field == "open"
     removed = resolve("child", shelf(root=BASE, child=CHILD | {"filters": {"cheap": None}}))
     assert sorted(removed.filters) == ["kind"]
@@ -40,7 +46,9 @@ def test_filters_are_added_replaced_and_removed_by_id():
 
 def test_a_list_of_filters_discards_the_inherited_ones():
     child = CHILD | {"filters": [{"field": "Recommend.All", "op": "less", "value": 0}]}
-    assert [f.field for f in resolve("child", shelf(root=BASE, child=child)).filters.values()] == ["Recommend.All"]
+    assert [f.field for f in resolve("child", shelf(root=BASE, child=child)).filters.values()] == [
+        "Recommend.All"
+    ]
 
 
 def test_lists_replace_and_abstract_is_not_inherited():
@@ -103,7 +111,9 @@ def market(n=240):
 
 
 def scanned(name, frame, **universe):
-    return scan(name, definitions((name,))[name], frame, universe=UniverseSettings(**universe), stable_bases=("A000",))
+    return scan(
+        name, definitions((name,))[name], frame, universe=UniverseSettings(**universe), stable_bases=("A000",)
+    )
 
 
 @pytest.mark.parametrize("kind", ["all", "ma", "osc"])
@@ -111,7 +121,9 @@ def test_short_scanners_return_only_negative_rows_and_keep_the_most_negative(kin
     found = scanned(f"binance_spot_rating_{kind}_short", market())
     assert found.rows.height == 100
     assert found.rows["recommend_all"].max() < 0
-    assert found.rows["symbol"].to_list() == [f"BINANCE:A{i:03d}USDT" for i in range(1, 101)]  # A000 is excluded
+    assert found.rows["symbol"].to_list() == [
+        f"BINANCE:A{i:03d}USDT" for i in range(1, 101)
+    ]  # A000 is excluded
 
 
 def test_long_scanners_keep_the_highest_and_the_funnel_names_everyone():
@@ -129,7 +141,10 @@ def test_long_scanners_keep_the_highest_and_the_funnel_names_everyone():
 
 
 def test_the_order_of_rows_changes_no_scan():
-    one, other = scanned("binance_spot_rating_all_long", market()), scanned("binance_spot_rating_all_long", market()[::-1])
+    one, other = (
+        scanned("binance_spot_rating_all_long", market()),
+        scanned("binance_spot_rating_all_long", market()[::-1]),
+    )
     assert one.rows.equals(other.rows)
     assert one.funnel.equals(other.funnel)
 

@@ -76,6 +76,7 @@ class Pinned:
 
 
 def _health(pinned: Pinned) -> Any:
+    from quantctl.lake.knowledge import end_of_day
     from quantctl.steps.l0_foundation.health import judge
 
     chosen = pinned.symbols.filter(pinned.symbols["symbol"].is_in(pinned.universe))
@@ -84,7 +85,7 @@ def _health(pinned: Pinned) -> Any:
         pinned.sessions,
         chosen,
         as_of=pinned.as_of,
-        at=pinned.snapshot.decision_time(pinned.as_of),
+        at=end_of_day(pinned.as_of),  # an age counts to the decision, not to what was learnt later
         settings=pinned.settings.data,
         metadata=pinned.metadata,
         events=pinned.snapshot.health_events(pinned.as_of),

@@ -34,7 +34,8 @@ def build(
 
     moment = datetime.now(UTC)
     profile = resolved.profile or "defaults"
-    chosen = check_run_id(run_id or resolved.run_id or f"{profile}_{moment:%Y%m%d-%H%M%S}")
+    named_after = pipeline.replace(".", "_") if pipeline.startswith("data.") else profile
+    chosen = check_run_id(run_id or resolved.run_id or f"{named_after}_{moment:%Y%m%d-%H%M%S}")
     places = installation.places(resolved.settings)
     pinned = {} if pipeline.startswith("data.") else _pin(places, snapshot)
     return RunRequest(

@@ -39,6 +39,7 @@ class RunResult:
     gates: list[dict[str, Any]] = field(default_factory=list)
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     remedy: str = ""
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class QuantSDK:
@@ -152,14 +153,17 @@ class QuantSDK:
 
     def result(self, found: RunStatus) -> RunResult:
         """A status with the gates and artifacts that its ledger names."""
-        gates, artifacts, remedy = [], [], ""
+        gates, artifacts, remedy, metrics = [], [], "", {}
         with state.reader(self.places.state_url) as connection:
             if connection is not None:
                 gates = _gates(connection, found.run_id)
                 artifacts = _artifacts(connection, found.run_id)
                 remedy = _remedy(connection, found.run_id)
+                metrics = _metrics(connection, found.run_id)
         root = self.places.run_root(found.run_id)
-        return RunResult(found.run_id, found.state, found.exit_code, root, found, gates, artifacts, remedy)
+        return RunResult(
+            found.run_id, found.state, found.exit_code, root, found, gates, artifacts, remedy, metrics
+        )
 
     # reading
 
@@ -339,6 +343,15 @@ def _artifacts(connection: Any, run_id: str) -> list[dict[str, Any]]:
         (run_id,),
     )
     return [dict(row) for row in rows]
+
+
+def _metrics(connection: Any, run_id: str) -> dict[str, dict[str, Any]]:
+    """What each stage reported with its last outcome."""
+    return {
+        record["step"]: record["data"]["metrics"]
+        for record in ledger.records(connection, run_id)
+        if record["type"] == "stage" and record["status"] in ("success", "failed")
+    }
 
 
 def _remedy(connection: Any, run_id: str) -> str:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -80,11 +81,26 @@ def verdict_text(result: RunResult) -> str:
         lines.append(f"code     {status.code}: {status.message}")
     if failed:
         lines.append(f"gates    {', '.join(failed)}")
+    if status.pipeline.startswith("data."):
+        lines += [
+            f"{stage.partition('.')[2]:<8} {_told(metrics)}" for stage, metrics in result.metrics.items()
+        ]
     lines.append(f"run dir  {result.run_dir}")
     report = result.run_dir / "reports" / "portfolio" / "report.html"
     if report.exists():
         lines.append(f"report   {report}")
     return "\n".join(lines)
+
+
+def _told(metrics: dict[str, Any]) -> str:
+    """Metrics as `name value` pairs."""
+    return ", ".join(f"{name} {_value(value)}" for name, value in metrics.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={inner}" for key, inner in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def run_document(result: RunResult) -> dict[str, object]:
@@ -94,4 +110,5 @@ def run_document(result: RunResult) -> dict[str, object]:
         "run_dir": str(result.run_dir),
         "gates": result.gates,
         "artifacts": result.artifacts,
+        "metrics": result.metrics,
     }

@@ -55,21 +55,28 @@ def demo(
 def _market(held: Running, tag: str, *, seed: int, symbols: int, days: int) -> str:
     """A published snapshot with the candidates of both sleeves; returns the as-of date."""
     size = {"seed": seed, "symbols": symbols, "days": days}
-    _data(held, "simulate", f"demo_simulate_{tag}", size)
-    _data(held, "features", f"demo_features_{tag}", {"all_symbols": True, "yes": True})
-    _data(held, "audit", f"demo_audit_{tag}", {})
+    _data(held, "data.simulate", f"demo_simulate_{tag}", size)
+    _data(held, "data.features", f"demo_features_{tag}", {"all_symbols": True, "yes": True})
+    _data(held, "data.audit", f"demo_audit_{tag}", {})
     for profile in SLEEVES:
-        _data(held, "candidates", f"demo_candidates_{profile}_{tag}", {}, profile=profile)
+        scanners = {"scanners": _scanners(held, profile)}
+        _data(held, "data.candidates", f"demo_candidates_{profile}_{tag}", scanners, profile=profile)
     return str(held.sdk.newest_snapshot()["as_of"])
 
 
-def _data(
-    held: Running, name: str, run_id: str, arguments: dict[str, Any], profile: str | None = None
-) -> RunResult:
-    from quantctl.dataops import data_request
+def _scanners(held: Running, profile: str) -> dict[str, Any]:
+    """The resolved scanner definitions of a profile."""
+    from quantctl.scanner_files import as_json, definitions
 
+    settings = held.sdk.resolve(profile).settings
+    return as_json(definitions(tuple(settings.discovery.scanners), Path(settings.paths.profiles_dir)))
+
+
+def _data(
+    held: Running, pipeline: str, run_id: str, arguments: dict[str, Any], profile: str | None = None
+) -> RunResult:
     held.run_id = run_id
-    request = data_request(held.sdk, name, arguments, run_id=run_id, profile=profile)
+    request = held.sdk.request(pipeline, profile=profile, run_id=run_id, arguments=arguments)
     return _must_succeed(held.sdk.start(request))
 
 

@@ -160,18 +160,23 @@ class SelectionAudit(_Record):
 
 
 class MetaRow(Winner):
-    """A winner with execution metadata (venue units) and classification; null where nothing is known."""
+    """A winner with execution metadata (venue units) and classification; null where nothing is known.
 
-    tick_size: float = Field(gt=0)
-    lot_size: float = Field(gt=0)
-    price_precision: int = Field(ge=0)
+    A null tick, lot or precision is judged by gate `enrichment`; a null `min_notional` carries its reason.
+    """
+
+    tick_size: float | None = Field(gt=0)
+    lot_size: float | None = Field(gt=0)
+    price_precision: int | None = Field(ge=0)
     min_notional: float | None
     min_notional_reason: str | None
     min_qty: float | None
     max_qty: float | None
     contract_size: float | None
-    metadata_provenance: str
+    metadata_provenance: str | None
     calendar: str
+    base: str | None
+    quote: str | None
     sector: str | None
     industry: str | None
 

@@ -11,7 +11,7 @@ from quantctl.contracts.errors import ContractError, DataMissing, QuantError
 from quantctl.contracts.ids import check_run_id
 from quantctl.contracts.stage import Loaded
 from quantctl.lake.encoding import decode, encode
-from quantctl.lake.files import fsync_dir, write_atomic
+from quantctl.lake.files import fsync_dir, temporary_name, write_atomic
 
 _MEMO_LIMIT = 256
 
@@ -119,3 +119,12 @@ def require_run(artifacts_dir: Path, run_id: str) -> Path:
             "RUN_NOT_FOUND", f"there is no run {run_id!r}", where=str(root), remedy="quantctl list"
         )
     return root
+
+
+def point_latest(artifacts_dir: Path, run_id: str) -> None:
+    """Make `summaries/latest` name this run, in one step."""
+    link = artifacts_dir / "summaries" / "latest"
+    temporary = temporary_name(link)
+    temporary.symlink_to(Path("runs") / run_id)
+    temporary.replace(link)
+    fsync_dir(link.parent)

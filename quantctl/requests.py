@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
@@ -27,7 +27,6 @@ def build(
     snapshot: str = "latest",
     as_of: str | None = None,
     arguments: Mapping[str, Any] | None = None,
-    replay: list[str] | None = None,
 ) -> RunRequest:
     """The request of a run. Raises `SNAPSHOT_TOO_OLD` (exit 3) when the snapshot ends before `as_of`."""
     from quantctl.workflows.registry import build as build_pipeline
@@ -55,8 +54,31 @@ def build(
         env=installation.environment_facts(),
         arguments=dict(arguments or {}),
         stages=[stage.id for stage in build_pipeline(pipeline).stages],
-        replay=replay or ["quantctl", *sys.argv[1:]],
+        replay=_replay(resolved, pipeline, chosen, pinned, _as_of(as_of, pinned)),
     )
+
+
+def _replay(
+    resolved: Resolved, pipeline: str, run_id: str, pinned: Mapping[str, Any], as_of: str
+) -> list[str]:
+    """The command that makes this run again: what was set outside the profile is written out."""
+    if pipeline.startswith("data."):
+        return ["quantctl", "data", pipeline.partition(".")[2]]
+    words = ["quantctl"]
+    public = resolved.public()
+    for key, origin in sorted(resolved.origins.items()):
+        if origin in ("cli", "env", "dotenv") and not key.startswith("paths."):
+            words += ["--set", f"{key}={json.dumps(_at(public, key))}"]
+    words += ["run", "--profile", resolved.profile, "--run-id", run_id]
+    words += ["--snapshot", str(pinned["id"]), "--as-of", as_of]
+    return words if pipeline == "alpha.full" else [*words, "--pipeline", pipeline]
+
+
+def _at(tree: Mapping[str, Any], key: str) -> Any:
+    value: Any = tree
+    for part in key.split("."):
+        value = value[part]
+    return value
 
 
 def annualisation(settings: Settings) -> int:

@@ -86,7 +86,7 @@ class _Run:
         state = "FAILED" if error else "SUCCESS"
         self._transaction("close", book.close, self.request, state, error, skipped)
         with environment_apart(self.request.run_id):
-            after.closed(self.session)
+            after.closed(self.session, state)
         return {"run_id": self.request.run_id, "state": state, "error": error}
 
     def _stage(self, spec: StageSpec) -> dict[str, Any] | None:

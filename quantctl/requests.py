@@ -33,10 +33,13 @@ def build(
 
     moment = datetime.now(UTC)
     profile = resolved.profile or "defaults"
-    named_after = pipeline.replace(".", "_") if pipeline.startswith("data.") else profile
-    chosen = check_run_id(run_id or resolved.run_id or f"{named_after}_{moment:%Y%m%d-%H%M%S}")
+    dataops = pipeline.startswith("data.")
+    # TV_RUN_ID names the run of a flow, not the data commands before it.
+    given = run_id or (None if dataops else resolved.run_id)
+    named_after = pipeline.replace(".", "_") if dataops else profile
+    chosen = check_run_id(given or f"{named_after}_{moment:%Y%m%d-%H%M%S}")
     places = installation.places(resolved.settings)
-    pinned = {} if pipeline.startswith("data.") else _pin(places, snapshot)
+    pinned = {} if dataops else _pin(places, snapshot)
     return RunRequest(
         run_id=chosen,
         profile=profile,

@@ -73,4 +73,5 @@ CODES: dict[str, Code] = {
     "RANKER_UNAVAILABLE": Code(2, "This version has no such ranking method."),
     "RELABEL_UNAVAILABLE": Code(2, "This version does not relabel directions."),
     "NULL_TABLE_UNDEFINED": Code(70, "A statistic is undefined on white noise of the asked length."),
+    "SYMBOL_UNKNOWN": Code(None, "The symbol occurs nowhere in the run."),
 }

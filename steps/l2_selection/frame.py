@@ -6,7 +6,7 @@ symbol and `features_matrix` keeps just these rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,8 @@ OBSERVATIONS = ("n_obs_120", "n_obs_252")
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
     **dict.fromkeys(("recommend_all", "recommend_ma", "recommend_other"), (-1.0, 1.0)),
     **dict.fromkeys(("adx_14", "dmp_14", "dmn_14"), (0.0, 100.0)),
-    **dict.fromkeys(("entropy", "efficiency", "hurst", "turbulence", "gap_share", "regime_survival"), (0.0, 1.0)),
+    **dict.fromkeys(("entropy", "efficiency", "hurst", "turbulence"), (0.0, 1.0)),
+    **dict.fromkeys(("gap_share", "regime_survival"), (0.0, 1.0)),
     **dict.fromkeys(("stability", "adv_30", "vol_30", "n_bars"), (0.0, None)),
 }
 
@@ -58,7 +59,7 @@ def build_features(
     )
 
 
-def pool_atoms(pool: RawPool, roles: dict[str, list[str]]) -> list[dict[str, Any]]:
+def pool_atoms(pool: RawPool, roles: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
     """Raw-pool rows without a veto whose symbol is a pool column of the returns matrix, as plain rows."""
     kept = (row for row in pool.rows if not row.vetoes and "pool" in roles.get(row.symbol, ()))
     return [_identity(row) for row in sorted(kept, key=lambda row: row.atom)]
@@ -122,12 +123,11 @@ def _directed() -> list[pl.Expr]:
     """Feature columns as the leg of each row sees them."""
     short = pl.col("direction") == "SHORT"
     swap = dict(zip(SWAPPED, reversed(SWAPPED), strict=True))
-    return [
-        *(pl.when(short).then(pl.col(f"{name}_s")).otherwise(pl.col(name)).alias(name) for name in DIRECTIONAL),
-        *(pl.when(short).then(-pl.col(name)).otherwise(pl.col(name)).alias(name) for name in SIGNED),
-        *(pl.when(short).then(pl.col(swap[name])).otherwise(pl.col(name)).alias(name) for name in SWAPPED),
-        *(pl.col(name) for name in INVARIANT),
-    ]
+    turned = {name: pl.col(f"{name}_s") for name in DIRECTIONAL}
+    turned |= {name: -pl.col(name) for name in SIGNED}
+    turned |= {name: pl.col(swap[name]) for name in SWAPPED}
+    legs = [pl.when(short).then(other).otherwise(pl.col(name)).alias(name) for name, other in turned.items()]
+    return [*legs, *(pl.col(name) for name in INVARIANT)]
 
 
 def _check_bounds(store: pl.DataFrame) -> None:

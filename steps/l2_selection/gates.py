@@ -191,7 +191,7 @@ def _empty(audit: SelectionAudit, run: RunFacts) -> QuantError:
     )
     return GateFailed(
         "SELECTION_EMPTY",
-        f"no winner of {run.profile} at {run.as_of} among {len(audit.vetoes)} candidates ({listed or 'none'})",
+        f"no winner of {run.profile} at {run.as_of} in {len(audit.vetoes)} candidates ({listed or 'none'})",
         where="data/selection_audit.json",
         remedy=f"quantctl explain {run.run_id} SYMBOL",
         details={"vetoes_by_code": dict(sorted(counts.items()))},

@@ -49,7 +49,9 @@ def minmax(values: Array) -> Array:
     if not len(known):
         return values.copy()
     low, high = known.min(), known.max()
-    scaled: Array = np.where(np.isnan(values), np.nan, NEUTRAL) if high == low else (values - low) / (high - low)
+    if high == low:
+        return np.where(np.isnan(values), np.nan, NEUTRAL)
+    scaled: Array = (values - low) / (high - low)
     return scaled
 
 

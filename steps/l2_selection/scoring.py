@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ def score(
     """
     raw = raw_metrics(candidates, engine, liquidity, hurst_mean)
     prob = {
-        name: _by_leg(candidates, raw[name], lambda leg, m=metric: probability(leg, m.method, m.domain))
+        name: _by_leg(candidates, raw[name], partial(probability, method=metric.method, domain=metric.domain))
         for name, metric in engine.metrics.items()
     }
     log_score = np.zeros(len(candidates))

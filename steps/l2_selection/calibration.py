@@ -17,6 +17,7 @@ from quantctl.steps.l2_selection.candidates import Candidates
 PATTERNS = 120  # ordinal patterns of order 5
 ENTROPY_TABLE = "pe5"
 HURST_TABLE = "hurst"
+LEAST_ROWS = 32  # below it Hurst is undefined
 
 
 class NullTable(Protocol):
@@ -63,9 +64,9 @@ def upper_limits(features: FeaturesSettings, htr: HtrSettings) -> list[Limit]:
 
 
 def lengths(candidates: Candidates) -> dict[int, int]:
-    """Observations behind the windowed metrics -> number of candidates."""
+    """Observations behind the windowed metrics -> number of candidates, from the least that Hurst needs."""
     known = candidates.number("n_obs_120")
-    values, counts = np.unique(known[~np.isnan(known)].astype(int), return_counts=True)
+    values, counts = np.unique(known[known >= LEAST_ROWS].astype(int), return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 

@@ -118,7 +118,8 @@ def antifragility_score(candidates: Candidates) -> Array:
 
 def hurst_signal(hurst: Array, n_obs: Array, hurst_mean: Callable[[int], float]) -> Array:
     """Distance from a random walk: 1 - clip(1 - 2|H_c - 0.5|, 0, 1), H_c = clip(H - mu0(n) + 0.5, 0, 1)."""
-    means = np.array([np.nan if np.isnan(n) else hurst_mean(int(n)) for n in n_obs])
+    known = ~(np.isnan(hurst) | np.isnan(n_obs))
+    means = np.array([hurst_mean(int(n)) if ok else np.nan for n, ok in zip(n_obs, known, strict=True)])
     centred = np.clip(hurst - means + 0.5, 0.0, 1.0)
     signal: Array = 1.0 - np.clip(1.0 - 2.0 * np.abs(centred - 0.5), 0.0, 1.0)
     return signal

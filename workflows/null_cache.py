@@ -8,35 +8,34 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.lake.files import make_dirs, write_atomic
+from quantctl.lake.files import write_atomic
 from quantctl.steps.l2_selection.null_tables import NullTables
+
+FOLDER = "nulls"
 
 
 class NullFiles:
-    """One `.npy` file per table below `root`; an unreadable file counts as absent and is replaced."""
+    """Null tables as `.npy` files named by their content key; a damaged one is built anew."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def load(self, key: str) -> NDArray[np.float64] | None:
-        """The values kept under `key`, or null."""
+        """The values kept under `key`, or null where there are none that can be read."""
         try:
-            values: NDArray[np.float64] = np.load(self._path(key), allow_pickle=False)
+            data = (self._folder / f"{key}.npy").read_bytes()
+            values: NDArray[np.float64] = np.load(io.BytesIO(data), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
         return values
 
     def save(self, key: str, values: NDArray[np.float64]) -> None:
-        """Keep `values` under `key`; two writers of one key write the same bytes."""
-        stream = io.BytesIO()
-        np.save(stream, values, allow_pickle=False)
-        make_dirs(self._root)
-        write_atomic(self._path(key), stream.getvalue())
-
-    def _path(self, key: str) -> Path:
-        return self._root / f"{key}.npy"
+        """Keep `values` under `key`, whole or not at all."""
+        buffer = io.BytesIO()
+        np.save(buffer, values, allow_pickle=False)
+        write_atomic(self._folder / f"{key}.npy", buffer.getvalue())
 
 
 def tables(cache_dir: Path) -> NullTables:
-    """Null tables backed by `nulls/` below the cache directory."""
-    return NullTables(NullFiles(cache_dir / "nulls"))
+    """Null tables backed by `data/cache/nulls/`."""
+    return NullTables(NullFiles(cache_dir / FOLDER))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from quantctl.contracts.artifacts import Artifact
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.stage import StageSpec
 from quantctl.lake import state
+from quantctl.lake.rundir import RunDirectory
 from quantctl.workflows.compute import compute
 from quantctl.workflows.registry import build, gates_of, require_stage
 from quantctl.workflows.runtime import Places, Runtime
@@ -61,10 +61,11 @@ def _compute(session: Session, spec: StageSpec) -> dict[str, Any]:
 
 def _session(request: RunRequest, places: Places, scratch: Path) -> Session:
     runtime = Runtime(
-        replace(places, artifacts_dir=scratch), "plain", engine=None, datasource=None,  # type: ignore[arg-type]
-        min_free_mb=0, stop=threading.Event(),
-    )  # fmt: skip
-    return Session(request, runtime)
+        places, "plain", engine=None, datasource=None, min_free_mb=0, stop=threading.Event()  # type: ignore[arg-type]
+    )
+    session = Session(request, runtime)
+    session.directory = RunDirectory(scratch, request.run_id, request.profile)
+    return session
 
 
 def _borrowed(places: Places, run_id: str) -> list[Artifact]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, field_validator
 
 from quantctl.contracts.settings.section import Fraction, Section, refusal
@@ -15,6 +17,9 @@ class HtrSettings(Section):
     floor: int = Field(WINNER_FLOOR, description="Winners at which the ladder stops; never below 15.")
     entropy_hard_stop: Fraction = Field(0.999, description="Permutation entropy that no stage admits.")
     entropy_hardening: bool = Field(False, description="Tighten entropy once in a noisy cross-section.")
+    relaxation_stage: Annotated[int, Field(ge=1, le=4)] | None = Field(
+        None, description="Rung of the ladder to evaluate alone; null climbs it."
+    )
 
     @field_validator("floor")
     @classmethod

@@ -1,4 +1,4 @@
-"""The candidates as filters, scorers and rankers see them: columns of the typed feature frame, nothing else."""
+"""The candidates as filters, scorers and rankers see them: columns of the typed feature frame only."""
 
 from __future__ import annotations
 

@@ -75,7 +75,8 @@ def climb(choice: Field, forced: int | None = None) -> list[Rung]:
 def evaluate(choice: Field, number: int) -> Rung:
     """One rung; rungs 3 and 4 contain the recruits of rung 2."""
     relaxed = min(number, 2)
-    winners = {atom: Admission(relaxed, None) for atom in recruit(choice, choice.barred | choice.soft[relaxed])}
+    recruits = recruit(choice, choice.barred | choice.soft[relaxed])
+    winners = {atom: Admission(relaxed, None) for atom in recruits}
     if number >= 3:
         winners |= _cluster_floor(choice, winners)
     if number < 4:

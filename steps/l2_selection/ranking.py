@@ -36,9 +36,10 @@ def rank_candidates(candidates: Candidates, rank_score: Array, settings: Ranking
     """
     _check_direction(candidates, settings.direction)
     values = rank_score if settings.method == "mps" else signal_of(candidates, settings.signal)
+    turnover = _known(candidates.number("adv_30"))
     keys = [
-        (-_rounded(value), -turnover, atom)
-        for value, turnover, atom in zip(values, _known(candidates.number("adv_30")), candidates.atoms, strict=True)
+        (-_rounded(value), -liquidity, atom)
+        for value, liquidity, atom in zip(values, turnover, candidates.atoms, strict=True)
     ]
     ranks = np.zeros(len(candidates), dtype=int)
     for direction in LEGS:

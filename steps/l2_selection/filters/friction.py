@@ -19,24 +19,23 @@ def hurdle(eci_hurdle: float, min_momentum_score: float) -> float:
     return min(eci_hurdle, min_momentum_score - 0.05) if min_momentum_score < 0.0 else eci_hurdle
 
 
+def unknown_turnover(candidates: Candidates) -> list[Veto]:
+    """`LIQUIDITY_UNKNOWN` where turnover is null or not above zero; no constant replaces it."""
+    turnover = candidates.number("adv_30")
+    return vetoes_where(~(turnover > 0.0), candidates.atoms, "LIQUIDITY_UNKNOWN", turnover, 0.0, STAGE)
+
+
 def friction(candidates: Candidates, order: float, least: float) -> list[Veto]:
-    """`FRICTION` where net < `least`, unless μ > 1 and net ≥ 1.25·`least`; unknown turnover is hard.
+    """`FRICTION` where net < `least`, unless μ > 1 and net ≥ 1.25·`least`; unknown turnover is not judged.
 
     order : USD; least : annual return, decimal fraction
     """
-    atoms = candidates.atoms
     turnover, mean = candidates.number("adv_30"), candidates.number("momentum")
-    illiquid = ~(turnover > 0.0)
+    liquid = turnover > 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
         net = mean - sigma_ann(candidates) * np.sqrt(order / turnover)
-    net[illiquid] = 0.0
+    net[~liquid] = 0.0
     exempt = (mean > 1.0) & (net >= 1.25 * least)
-    return [
-        *vetoes_where(illiquid, atoms, "LIQUIDITY_UNKNOWN", turnover, 0.0, STAGE),
-        *(
-            veto
-            for veto in judged(
-                net, atoms, "momentum", "FRICTION", least, STAGE, lambda x: (x < least) & ~exempt & ~illiquid
-            )
-        ),
-    ]
+    return judged(
+        net, candidates.atoms, "momentum", "FRICTION", least, STAGE, lambda x: (x < least) & ~exempt & liquid
+    )

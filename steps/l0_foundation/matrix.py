@@ -68,11 +68,11 @@ class Universe:
     def roles(self) -> dict[str, list[Role]]:
         """Symbol to its roles before any rule."""
         reference = {*self.reference, *self.benchmarks}
+        members: dict[Role, set[str]] = {"pool": set(self.pool), "reference": reference}
         return {
-            symbol: [role for role, members in (("pool", set(self.pool)), ("reference", reference))
-                     if symbol in members]
+            symbol: [role for role in members if symbol in members[role]]
             for symbol in sorted(reference.union(self.pool))
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ def build_matrix(
     window = _window(work)
     _judge_behaviour(work, window)
     _judge_kind(work, window, annualisation)
-    for role in ("pool", "reference"):
-        _judge_duplicates(work, window, role)  # type: ignore[arg-type]
+    _judge_duplicates(work, window, "pool")
+    _judge_duplicates(work, window, "reference")
     rows = _judge_density(work, window)
     _judge_reference(work, window, rows)
     return _result(work, window, rows)

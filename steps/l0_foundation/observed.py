@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -49,18 +50,19 @@ def observe(
     symbols = sorted(calendars)
     codes = [calendars[symbol] for symbol in symbols]
     seen = _visible(bars, symbols, as_of)
-    first, last = (seen["date"].min(), seen["date"].max()) if seen.height else (as_of, as_of)
-    masks = session_masks(codes if seen.height else (), sessions, first, last)  # type: ignore[arg-type]
-    ids, days = seen["id"].to_numpy().astype(np.int64), day_offsets(seen["date"], first)  # type: ignore[arg-type]
+    first = cast("date", seen["date"].min()) if seen.height else as_of
+    last = cast("date", seen["date"].max()) if seen.height else as_of
+    masks = session_masks(codes if seen.height else (), sessions, first, last)
+    ids, days = seen["id"].to_numpy().astype(np.int64), day_offsets(seen["date"], first)
     on = _on_session(ids, days, codes, masks)
     close = seen["close"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     good = np.isfinite(close) & (close > 0)
-    shape = ((last - first).days + 1, len(symbols))  # type: ignore[operator]
+    shape = ((last - first).days + 1, len(symbols))
     count = len(symbols)
     keep = on & good
     closes, returns = _scatter(ids[keep], days[keep], close[keep], shape)
     return Observed(
-        symbols, first, closes, returns, codes, masks,  # type: ignore[arg-type]
+        symbols, first, closes, returns, codes, masks,
         np.bincount(ids, minlength=count), np.bincount(ids[~on], minlength=count),
         np.bincount(ids[on & ~good], minlength=count),
     )  # fmt: skip
@@ -88,7 +90,8 @@ def _on_session(
         return np.zeros(0, dtype=np.bool_)
     order = sorted(masks)
     stacked = np.vstack([masks[code] for code in order])
-    return stacked[np.array([order.index(code) for code in codes])[ids], days]
+    on: Mask = stacked[np.array([order.index(code) for code in codes])[ids], days]
+    return on
 
 
 def _scatter(

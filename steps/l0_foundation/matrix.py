@@ -251,7 +251,7 @@ def _judge_duplicates(work: _Work, window: _Window, role: Role) -> None:
     names = [s for s in work.members(role) if role == "pool" or s not in work.universe.benchmarks]
     if len(names) < 2:
         return
-    values = work.seen.returns[np.ix_(window.days, [work.column(s) for s in names])]
+    values = work.seen.returns[window.days][:, [work.column(s) for s in names]]
     limit = work.settings.universe.dup_corr
     for found in duplicates(values, names, work.adv(names), limit):
         work.drop(names[found.column], rules.Veto("IDENTITY_DUPLICATE", found.correlation, limit), (role,))
@@ -267,7 +267,7 @@ def _judge_density(work: _Work, window: _Window) -> Mask:
     common = np.all([window.sessions[code] for code in codes], axis=0)
     data = work.settings.data
     target = max(data.min_days_floor, _at_least(data.min_row_retention, int(common.sum())))
-    values = work.seen.returns[np.ix_(window.days[common], columns)]
+    values = work.seen.returns[window.days[common]][:, columns]
     dense, _, removals = dense_rows(values, names, work.adv(names), floor=data.min_days_floor, target=target)
     for removal in removals:
         veto = rules.Veto("DENSITY_DROP", float(removal.rows_before), float(target))

@@ -201,7 +201,7 @@ def _matrix_findings(matrix: Matrix, error: QuantError | None) -> list[Finding]:
     for level in ("WARN", "INFO"):
         notes = [n for n in matrix.notes if n.level == level and n.code not in drops]
         single = [n for n in notes if n.symbol is None]
-        found += [Finding(level=level, code=n.code, message=n.message, details=n.details) for n in single]  # type: ignore[arg-type]
+        found += [Finding(level=level, code=n.code, message=n.message, details=n.details) for n in single]
         many = _tally([(n.code, n.symbol) for n in notes if n.symbol is not None])
         found += [_aggregate(level, code, facts, "columns are concerned") for code, facts in many.items()]
     if error is None or error.code != "BENCHMARK_MISSING":
@@ -224,7 +224,7 @@ def _tally(pairs: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
 
 
 def _aggregate(level: str, code: str, facts: dict[str, Any], what: str) -> Finding:
-    return Finding(level=level, code=code, message=f"{facts['count']} {what}", details=facts)  # type: ignore[arg-type]
+    return Finding(level=level, code=code, message=f"{facts['count']} {what}", details=facts)
 
 
 def _pool_metrics(rows: Sequence[PoolRow], funnel: pl.DataFrame) -> dict[str, Any]:

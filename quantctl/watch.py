@@ -39,6 +39,7 @@ class Watch:
         self._places = places
         self._run_id = run_id
         self._seq = -1
+        self._shown: str | None = None
         self._lines: dict[str, StageLine] = {}
         self._looked = 0.0
         self._live = None if quiet or not sys.stderr.isatty() else _LiveTable()
@@ -49,11 +50,28 @@ class Watch:
         run_id = self._run_id()
         if self._quiet or run_id is None or time.monotonic() - self._looked < 0.1:
             return
+        if run_id != self._shown:
+            self._turn_to(run_id)
         self._looked = time.monotonic()
         for record in self._fresh(run_id):
             self._note(record)
         if self._live is not None:
             self._live.show(list(self._lines.values()))
+
+    def _turn_to(self, run_id: str) -> None:
+        """Begin to show another run; the last one's records are shown first."""
+        if self._shown is not None:
+            self._catch_up(self._shown)
+        self._shown, self._seq, self._lines = run_id, -1, {}
+        sys.stderr.write(f"{run_id}\n")
+
+    def _catch_up(self, run_id: str) -> None:
+        for record in self._fresh(run_id):
+            self._note(record)
+        if self._live is not None:
+            self._live.show(list(self._lines.values()))
+            self._live.close()
+            self._live = _LiveTable()
 
     def close(self) -> None:
         """Show the last records and leave the terminal tidy."""

@@ -139,7 +139,7 @@ def _states(profile: Mapping[str, Any]) -> list[tuple[str, set[str]]]:
     chain = {entry.get("code") for entry in profile.get("fallback_chain", [])} - {None}
     found = []
     if status in ("FALLBACK", "INFEASIBLE", "ALL_CASH"):
-        found.append((str(status), {str(status), str(profile.get("reason"))} | chain))
+        found.append((str(status), {str(status), f"ALLOCATION_{status}", str(profile.get("reason"))} | chain))
     if (profile.get("constraints") or {}).get("cap_relaxed"):
         found.append(("CAP_RELAXED", {"CAP_RELAXED"}))
     return found

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
-from quantctl.steps.reporting.facts import Facts
+import numpy as np
+
+from quantctl.steps.reporting.facts import Facts, Floats
 
 # Okabe and Ito (2008)
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6b7280"
-MOST_BARS = 25
+PALETTE = (BLUE, "#E69F00", GREEN, ORANGE, "#CC79A7", "#56B4E9", "#7f7f7f", "#000000")
+MOST_BARS = 30
 MOST_POINTS = 160
+MOST_STREAMS = 60
+MOST_CELLS = 80  # atoms of the correlation plot that get a name
 STYLE: Any = {
-    "svg.hashsalt": "quantctl", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 8.5,
+    "svg.hashsalt": "quantctl", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#9ca3af",
-    "xtick.color": "#374151", "ytick.color": "#374151", "axes.grid": False,
+    "xtick.color": "#374151", "ytick.color": "#374151", "axes.labelcolor": "#374151", "axes.linewidth": 0.8,
 }  # fmt: skip
 
 
@@ -24,84 +31,173 @@ def draw(facts: Facts) -> dict[str, str]:
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
-        return {name: _svg(facts, paint, rows) for name, paint, rows in _plots(facts)}
+        bars = min(len(facts.risk), MOST_BARS)
+        side = 5.0
+        return {
+            "growth": _svg(
+                _growth(facts), (11.2, 4.6), "Growth and drawdown of each risk profile, in sample"
+            ),
+            "correlation": _svg(_correlation(facts), (side, side), "Correlation of streams, by cluster"),
+            "risk": _svg(
+                _risk(facts), (5.4, 0.5 + 0.19 * max(bars, 4)), "Weight and share of variance per atom"
+            ),
+            "regime": _svg(_regime(facts), (5.4, 0.5 + 0.26 * len(facts.regime.components)), "Regime score"),
+        }
 
 
-def _plots(facts: Facts) -> list[tuple[str, Callable[[Any, Facts], None], int]]:
-    return [
-        ("weights", _weights, min(len(facts.positions), MOST_BARS)),
-        ("risk", _risk, min(len(facts.risk), MOST_BARS)),
-        ("funnel", _funnel, len(facts.funnel)),
-        ("streams", _streams, 14),
-        ("clusters", _clusters, min(len(facts.clusters), MOST_BARS)),
-        ("regime", _regime, len(facts.regime.components)),
-    ]
-
-
-def _svg(facts: Facts, paint: Callable[[Any, Facts], None], rows: int) -> str:
+def _svg(paint: Callable[[Any], None], size: tuple[float, float], title: str) -> str:
+    """One figure without time, foreign addresses or ids that another figure could share."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 1.0 + 0.2 * max(rows, 4)), layout="constrained")
+    figure = Figure(figsize=size)
     canvas: Any = FigureCanvasSVG(figure)
-    paint(figure.add_subplot(), facts)
+    paint(figure)
     buffer = io.StringIO()
     canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+
+
+def _thin(path: Sequence[Any] | Floats) -> Any:
+    """At most about `MOST_POINTS` of a path, the last always among them."""
+    return path[::-1][:: max(1, len(path) // MOST_POINTS)][::-1]
+
+
+def _growth(facts: Facts) -> Callable[[Any], None]:
+    def paint(figure: Any) -> None:
+        upper, lower = figure.subplots(
+            2, 1, sharex=True,
+            gridspec_kw={"height_ratios": [3, 1], "hspace": 0.08, "left": 0.055, "right": 0.86, "top": 0.98,
+                         "bottom": 0.07},
+        )  # fmt: skip
+        dates, streams = _thin(facts.dates), sorted(facts.streams.items())
+        for _, path in streams[:MOST_STREAMS]:
+            upper.plot(dates, _thin(path), color="#9ca3af", linewidth=0.5, alpha=0.45)
+        ends = []
+        for k, profile in enumerate(p for p in facts.profiles if len(p.growth)):
+            colour, dash = PALETTE[k % len(PALETTE)], "-" if k < len(PALETTE) else "--"
+            bold = 2.4 if profile.name == facts.primary else 1.2
+            upper.plot(dates, _thin(profile.growth), dash, color=colour, linewidth=bold)
+            peak = np.maximum.accumulate(np.maximum(profile.growth, 1.0))
+            lower.plot(
+                dates, _thin(100 * (profile.growth / peak - 1)), dash, color=colour, linewidth=bold / 2
+            )
+            ends.append((float(profile.growth[-1]), profile.name, colour))
+        upper.set_yscale("log")
+        _log_axis(upper)
+        _name_ends(upper, ends, facts.primary)
+        lower.set_ylabel("drawdown, %")
+        for axes in (upper, lower):
+            axes.grid(axis="y", color="#e5e7eb", linewidth=0.6)
+            axes.margins(x=0.0)
+
+    return paint
+
+
+def _log_axis(axes: Any) -> None:
+    """Plain multiples of the first value, at 1, 2, 5 times powers of ten, or finer in a narrow range."""
+    low, high = axes.get_ylim()
+    steps = (
+        (1.0, 2.0, 5.0) if high / low > 6 else (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
+    )
+    ticks = [
+        step * 10.0**power for power in range(-4, 7) for step in steps if low <= step * 10.0**power <= high
+    ]
+    axes.set_yticks(ticks, [f"{tick:g}×" for tick in ticks])
+    axes.set_yticks([], minor=True)
+    axes.axhline(1.0, color="#6b7280", linewidth=0.8)
+    axes.set_ylabel("value of 1 invested, log scale")
+
+
+def _name_ends(axes: Any, ends: list[tuple[float, str, str]], primary: str) -> None:
+    """Names of the curves beside their last value, moved apart where they would overlap."""
+    low, high = np.log(axes.get_ylim())
+    place = -1.0
+    for value, name, colour in sorted(ends):
+        place = max((float(np.log(value)) - low) / (high - low), place + 0.055)
+        weight = "bold" if name == primary else "normal"
+        text = f"{name}  {100 * (value - 1):+.0f} %"
+        axes.text(1.01, place, text, transform=axes.transAxes, color=colour, va="center", fontweight=weight)
+
+
+def _correlation(facts: Facts) -> Callable[[Any], None]:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = LinearSegmentedColormap.from_list("quantctl", [ORANGE, "#ffffff", BLUE])
+
+    def paint(figure: Any) -> None:
+        named = len(facts.ordered) <= MOST_CELLS
+        left = (
+            0.02 + 0.0125 * max((len(facts.labels[a]) for a in facts.ordered), default=0) if named else 0.04
+        )
+        axes = figure.add_axes((left, 0.08, 0.98 - left, 0.98 - left))
+        drawn = axes.imshow(facts.correlation, cmap=colours, vmin=-1, vmax=1, interpolation="none")
+        labels = [facts.cluster_of[name] for name in facts.ordered]
+        for k in range(1, len(labels)):
+            if labels[k] != labels[k - 1]:
+                axes.axhline(k - 0.5, color="#111827", linewidth=0.7)
+                axes.axvline(k - 0.5, color="#111827", linewidth=0.7)
+        size = min(8.0, 210.0 / max(len(labels), 1))
+        names = [facts.labels[name] for name in facts.ordered] if named else []
+        axes.set_yticks(range(len(names)), names, fontsize=size)
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        bar = figure.colorbar(
+            drawn, cax=figure.add_axes((left, 0.05, 0.98 - left, 0.015)), orientation="horizontal"
+        )
+        bar.set_ticks([-1, -0.5, 0, 0.5, 1])
+        bar.ax.tick_params(labelsize=7.5, length=2)
+        bar.outline.set_visible(False)
+
+    return paint
 
 
 def _bars(
-    axes: Any, names: Sequence[str], values: Sequence[float], colours: Sequence[str], form: str
-) -> None:
-    """Horizontal bars, first on top, each with its number."""
+    figure: Any, names: Sequence[str], values: Sequence[float], colours: Sequence[str], form: str
+) -> Any:
+    """Horizontal bars, first on top, each with its number; returns the axes."""
+    left = 0.03 + 0.0155 * max((len(name) for name in names), default=0)
+    axes = figure.add_axes((left, 0.02, 0.93 - left, 0.96))
     places = range(len(names))
-    bars = axes.barh(places, values, color=colours, height=0.72)
-    axes.bar_label(bars, [format(value, form) for value in values], padding=3, fontsize=7.5, color="#374151")
-    axes.set_yticks(places, names)
-    axes.invert_yaxis()
+    axes.barh(places, values, color=colours, height=0.7)
+    span = max((abs(value) for value in values), default=1.0) or 1.0
+    for place, value in zip(places, values, strict=True):
+        gap, side = (0.015 * span, "left") if value >= 0 else (-0.015 * span, "right")
+        axes.text(value + gap, place, format(value, form), va="center", ha=side, fontsize=8, color="#374151")
+    axes.set_yticks(places, names, fontsize=8.5)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(
+        min(0.0, min(values, default=0.0) - 0.22 * span), max(0.0, max(values, default=0.0) + 0.18 * span)
+    )
     axes.axvline(0.0, color="#9ca3af", linewidth=0.8)
-    axes.margins(x=0.18)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(length=0)
     axes.set_xticks([])
-    axes.spines["bottom"].set_visible(False)
+    axes.spines[:].set_visible(False)
+    return axes
 
 
-def _weights(axes: Any, facts: Facts) -> None:
-    rows = facts.positions[:MOST_BARS]
-    colours = [ORANGE if net < 0 else BLUE for _, net, _, _ in rows]
-    _bars(axes, [row[0] for row in rows], [row[1] for row in rows], colours, "+.1%")
+def _risk(facts: Facts) -> Callable[[Any], None]:
+    def paint(figure: Any) -> None:
+        rows = facts.risk[:MOST_BARS]
+        names = [facts.labels[atom] for atom, _, _ in rows]
+        axes = _bars(figure, names, [100 * share for _, _, share in rows], [BLUE] * len(rows), ".1f")
+        axes.plot([100 * weight for _, weight, _ in rows], range(len(rows)), "D", color="#E69F00", markersize=3.6,
+                  markeredgecolor="#ffffff", markeredgewidth=0.6)  # fmt: skip
+
+    return paint
 
 
-def _risk(axes: Any, facts: Facts) -> None:
-    rows = facts.risk[:MOST_BARS]
-    _bars(axes, [row[0] for row in rows], [row[2] for row in rows], [GREEN] * len(rows), ".1%")
-    axes.plot([row[1] for row in rows], range(len(rows)), "o", color=GREY, markersize=3)
+def _regime(facts: Facts) -> Callable[[Any], None]:
+    def paint(figure: Any) -> None:
+        items = facts.regime.components
+        values = [item.contribution for item in items.values()]
+        names = [name.replace("_", " ") for name in items]
+        _bars(figure, names, values, [ORANGE if value > 0 else BLUE for value in values], "+.3f")
 
-
-def _funnel(axes: Any, facts: Facts) -> None:
-    names = [name for name, _ in facts.funnel]
-    _bars(axes, names, [count for _, count in facts.funnel], [BLUE] * len(names), ",.0f")
-
-
-def _streams(axes: Any, facts: Facts) -> None:
-    step = max(1, len(facts.dates) // MOST_POINTS)
-    dates = facts.dates[::-1][::step][::-1]
-    for _, path in sorted(facts.streams.items()):
-        axes.plot(dates, path[::-1][::step][::-1], color=GREY, linewidth=0.6, alpha=0.35)
-    axes.plot(dates, facts.growth[::-1][::step][::-1], color=BLUE, linewidth=2.0)
-    axes.axhline(1.0, color="#9ca3af", linewidth=0.8)
-    axes.set_yscale("log")
-    axes.set_ylabel("growth of 1, log scale")
-
-
-def _clusters(axes: Any, facts: Facts) -> None:
-    rows = facts.clusters[:MOST_BARS]
-    names = [f"{key}  (mean rho {rho:.2f})" for key, _, rho in rows]
-    _bars(axes, names, [size for _, size, _ in rows], [BLUE] * len(rows), ".0f")
-
-
-def _regime(axes: Any, facts: Facts) -> None:
-    items = facts.regime.components
-    values = [item.contribution for item in items.values()]
-    _bars(axes, list(items), values, [ORANGE if value > 0 else BLUE for value in values], "+.2f")
+    return paint

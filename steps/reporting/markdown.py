@@ -49,12 +49,11 @@ def percent(value: float | None, form: str = ".1f") -> str:
 
 
 def _head(facts: Facts) -> list[str]:
-    run, window = facts.run, facts.window
+    run, window, per_year = facts.run, facts.window, f"{facts.run.annualisation} per year"
     lines = [
         f"# Forensic report: {run.profile}", "", f"- run `{run.run_id}`, as of {run.as_of}",
         f"- snapshot `{run.snapshot}`, manifest `{run.manifest_sha256[:12]}`, trace `{run.trace_id}`",
-        f"- returns {window['first']} to {window['last']}, {window['sessions']} sessions, "
-        f"{run.annualisation} per year",
+        f"- returns {window['first']} to {window['last']}: {window['sessions']} sessions, {per_year}",
         f"- {len(facts.streams)} atoms over {len(facts.dates)} rows; leading risk profile `{facts.primary}`",
     ]  # fmt: skip
     return lines + (["", f"**{SIMULATED}**"] if facts.simulated else [])
@@ -75,7 +74,8 @@ def _funnel(facts: Facts) -> list[str]:
 
 def _winners(facts: Facts) -> list[str]:
     rows = [
-        [str(w.rank), w.symbol, w.direction, w.logic, w.cluster, f"{w.alpha_score:.4f}", str(w.stage_admitted),
+        [str(w.rank), w.symbol, w.direction, w.logic, w.cluster, f"{w.alpha_score:.4f}",
+        str(w.stage_admitted),
          f"{w.adv / 1e6:,.2f}"]
         for w in facts.winners
     ]  # fmt: skip
@@ -104,10 +104,10 @@ def _regime(facts: Facts) -> list[str]:
     ]
     header = ["component", "value", "of noise", "z", "adds to score"]
     hmm = "accepted" if regime.hmm.accepted else f"not accepted ({regime.hmm.reason})"
+    growth = f"{percent(regime.growth.ann, '+.1f')} % per year, t {number(regime.growth.t, '+.2f')}"
     return [
         "## Regime", "", f"{labels}; score {regime.score:.3f} (noise reads about 1) over {regime.n} rows.",
-        f"Hidden Markov model: {regime.hmm.state}, {hmm}. "
-        f"Growth {percent(regime.growth.ann, '+.1f')} % per year, t {number(regime.growth.t, '+.2f')}.",
+        f"Hidden Markov model: {regime.hmm.state}, {hmm}.", f"Growth {growth}.",
         "", *table(header, rows, "lrrrr"),
     ]  # fmt: skip
 
@@ -154,11 +154,10 @@ def _risk(facts: Facts) -> list[str]:
 def _conditioning(facts: Facts) -> list[str]:
     model = facts.model
     before = number(model.kappa_before, ",.1f") if model.kappa_before is not None else "singular"
+    limits = f"limit {model.kappa_limit:,.0f}, intensity {model.intensity:.4f}"
     return [
-        "## Conditioning", "",
-        f"Covariance {model.covariance}, shrinkage {model.shrinkage:.3f}. Condition number of the correlation "
-        f"{before} before, {model.kappa_after:,.1f} after conditioning (limit {model.kappa_limit:,.0f}, "
-        f"intensity {model.intensity:.4f}).",
+        "## Conditioning", "", f"Covariance {model.covariance}, shrinkage {model.shrinkage:.3f}.",
+        f"Condition number of the correlation {before} before, {model.kappa_after:,.1f} after ({limits}).",
     ]  # fmt: skip
 
 

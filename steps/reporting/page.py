@@ -11,7 +11,8 @@ from quantctl.steps.reporting.plots import MOST_BARS, MOST_STREAMS, draw
 
 MOST_ROWS = 30
 TEMPLATE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport"
+content="width=device-width,initial-scale=1">
 <title>{{ f.run.profile }} · {{ f.run.as_of }}</title>
 <style>
 *{box-sizing:border-box;print-color-adjust:exact;-webkit-print-color-adjust:exact}
@@ -19,7 +20,8 @@ body{font:14px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;color:#111827;b
 main{max-width:1200px;margin:auto;padding:2rem 1.5rem}
 h1{font-size:1.7rem;letter-spacing:-.01em;margin:0}h2{font-size:1.02rem;margin:0 0 .7rem}
 .sub,.note{color:#5b6472}.sub{margin:.15rem 0 1.2rem}.note{font-size:.83rem;margin:.6rem 0 0}
-.banner{background:#fff4e0;border-left:4px solid #E69F00;padding:.5rem .9rem;margin:0 0 1rem;border-radius:4px}
+.banner{background:#fff4e0;border-left:4px solid #E69F00;padding:.5rem .9rem;margin:0 0
+1rem;border-radius:4px}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(125px,1fr));gap:.7rem;margin-bottom:1rem}
 .facts div{background:#fff;border:1px solid #e3e6ea;border-radius:8px;padding:.55rem .9rem;color:#5b6472;
 font-size:.8rem}.facts b{display:block;font-size:1.18rem;color:#111827;font-variant-numeric:tabular-nums}
@@ -32,7 +34,7 @@ th{text-align:left;color:#5b6472;font-weight:500;vertical-align:bottom}
 td,th{padding:.24rem .55rem;border-bottom:1px solid #eef0f3;white-space:nowrap}
 td:first-child,th:first-child{padding-left:0}.n{text-align:right;font-variant-numeric:tabular-nums}
 .heat td{border:1px solid #fff;text-align:right;font-variant-numeric:tabular-nums;padding:.16rem .45rem}
-.heat td:first-child{text-align:left}.lead{font-weight:650}.wrap{white-space:normal}
+.heat{table-layout:fixed}.heat td:first-child{text-align:left}.lead{font-weight:650}.wrap{white-space:normal}
 .bar{width:55%}.bar i{display:block;height:.8rem;background:#0072B2;border-radius:2px;min-width:1px}
 .bar i.v{background:#E69F00}code{font-size:.87em;overflow-wrap:anywhere}ul{margin:0;padding-left:1.1rem}
 @media(max-width:900px){.grid{grid-template-columns:1fr}}
@@ -46,54 +48,78 @@ td:first-child,th:first-child{padding-left:0}.n{text-align:right;font-variant-nu
 <div class="facts">{% for name, value in cards %}<div>{{ name }}<b>{{ value }}</b></div>{% endfor %}</div>
 <div class="grid">
 <section class="wide"><h2>Risk profiles: growth and drawdown, in sample</h2>{{ svg.growth|safe }}
-<p class="note">Coloured: each risk profile, rebalanced daily, before costs (bold: {{ f.primary }}). Grey: streams of
+<p class="note">Coloured: each risk profile, rebalanced daily, before costs (bold: {{ f.primary }}). Grey:
+streams of
 winners{% if f.streams|length > most_streams %}, {{ most_streams }} of {{ f.streams|length }}{% endif %}.
 {{ walk_forward }}</p></section>
-<section class="wide"><h2>Risk profiles</h2><table><thead><tr><th>profile</th><th>status</th><th class="n">atoms</th>
+<section class="wide"><h2>Risk profiles</h2><table><thead><tr><th>profile</th><th>status</th>
+<th class="n">atoms</th>
 <th class="n">effective<br>number</th><th class="n">largest<br>%</th><th class="n">volatility<br>% a year</th>
-<th class="n">Sharpe<br>in-sample</th><th class="n">beta</th><th class="n">gross<br>%</th><th class="n">net<br>%</th>
-<th class="n">cash<br>%</th><th class="n">cluster<br>cap %</th><th class="n">weight<br>cap %</th><th>note</th></tr></thead>
+<th class="n">Sharpe<br>in-sample</th><th class="n">beta</th><th class="n">gross<br>%</th>
+<th class="n">net<br>%</th>
+<th class="n">cash<br>%</th><th class="n">cluster<br>cap %</th><th class="n">weight<br>cap %</th>
+<th>note</th></tr></thead>
 {% for p in f.profiles %}<tr{% if p.name == f.primary %} class="lead"{% endif %}><td>{{ p.name }}</td>
 <td>{{ p.status }}</td><td class="n">{{ p.atoms|length }}</td><td class="n">{{ num(p.effective, ".1f") }}</td>
-<td class="n">{{ pct(p.largest) }}</td><td class="n">{{ pct(p.vol) }}</td><td class="n">{{ num(p.sharpe, "+.2f") }}</td>
+<td class="n">{{ pct(p.largest) }}</td><td class="n">{{ pct(p.vol) }}</td>
+<td class="n">{{ num(p.sharpe, "+.2f") }}</td>
 <td class="n">{{ num(p.beta, "+.2f") }}</td><td class="n">{{ pct(p.gross) }}</td>
 <td class="n">{{ pct(p.net_exposure, "+.1f") }}</td><td class="n">{{ pct(p.cash) }}</td>
 <td class="n">{{ pct(p.cluster_cap) }}</td><td class="n">{{ pct(p.weight_cap) }}</td>
 <td class="wrap">{{ note(p) }}</td></tr>{% endfor %}</table></section>
-<section class="wide"><h2>Net weights by risk profile, % of capital</h2><table class="heat"><thead><tr><th>symbol</th>
-{% for p in f.profiles %}<th class="n{% if p.name == f.primary %} lead{% endif %}">{{ p.name }}</th>{% endfor %}</tr>
+<section class="wide"><h2>Net weights by risk profile, % of capital</h2><table class="heat"><thead><tr>
+<th>symbol</th>
+{% for p in f.profiles %}
+<th class="n{% if p.name == f.primary %} lead{% endif %}">{{ p.name }}</th>{% endfor %}</tr>
 </thead>{% for symbol, cells in heat %}<tr><td>{{ symbol }}</td>{% for text, colour in cells %}<td
 style="background:{{ colour }}">{{ text }}</td>{% endfor %}</tr>{% endfor %}</table>
 <p class="note">Blue long, orange short, darker for larger; empty where a profile holds nothing.
 {% if hidden %}{{ hidden }} smaller symbols are in the Markdown report.{% endif %}</p></section>
 <section><h2>Correlation of streams, by cluster</h2>{{ svg.correlation|safe }}
 <p class="note">Conditioned correlation as the optimiser used it: condition number
-{{ "{:,.1f}".format(f.model.kappa_after) }}, limit {{ "{:,.0f}".format(f.model.kappa_limit) }}; lines part clusters.</p>
+{{ "{:,.1f}".format(f.model.kappa_after) }}, limit {{ "{:,.0f}".format(f.model.kappa_limit) }}; lines part
+clusters.</p>
 </section>
 <section><h2>Risk contributions of {{ f.primary }}, %</h2>{{ svg.risk|safe }}
 <p class="note">Bar: share of the portfolio's variance. Diamond: weight.{% if f.risk|length > most_bars %}
 The {{ most_bars }} largest of {{ f.risk|length }}.{% endif %}</p></section>
 <div class="column"><section><h2>From scan to winners</h2><table>{% for name, count, share in funnel %}
-<tr><td>{{ name }}</td><td class="n">{{ "{:,}".format(count) }}</td><td class="bar"><i style="width:{{ share }}%"></i>
-</td></tr>{% endfor %}</table><p class="note">Symbols in the scan; atoms (symbol, logic, direction) after it.</p></section>
-<section><h2>Regime: {{ f.regime.environment }}, score {{ "%.2f"|format(f.regime.score) }}</h2>{{ svg.regime|safe }}
-<p class="note">What each component adds to the score; noise scores about 1. Regime {{ f.regime.regime }}, quadrant
-{{ f.regime.quadrant }}, hidden Markov state {{ f.regime.hmm.state }}{% if not f.regime.hmm.accepted %} (not accepted)
-{% endif %}.</p></section></div>
-<section><h2>What stopped the others</h2><table><thead><tr><th>stage</th><th>rule</th><th class="n">count</th><th></th></tr>
+<tr><td>{{ name }}</td><td class="n">{{ "{:,}".format(count) }}</td>
+<td class="bar"><i style="width:{{ share }}%"></i>
+</td></tr>{% endfor %}</table>
+<p class="note">Symbols in the scan; atoms (symbol, logic, direction) after it.</p></section>
+<section><h2>Regime: {{ f.regime.environment }}, score {{ "%.2f"|format(f.regime.score) }}</h2>{{
+svg.regime|safe }}
+<p class="note">What each component adds to the score; noise scores about 1. Regime {{ f.regime.regime }},
+quadrant
+{{ f.regime.quadrant }}, hidden Markov state {{ f.regime.hmm.state }}{% if not f.regime.hmm.accepted %} (not
+accepted){% endif %}.</p></section></div>
+<div class="column"><section><h2>What stopped the others</h2><table><thead><tr><th>stage</th><th>rule</th>
+<th class="n">count</th><th></th></tr>
 </thead>{% for place, code, count, share in vetoes %}<tr><td>{{ place }}</td><td>{{ code }}</td>
-<td class="n">{{ "{:,}".format(count) }}</td><td class="bar" style="width:28%"><i class="v" style="width:{{ share }}%"></i>
+<td class="n">{{ "{:,}".format(count) }}</td>
+<td class="bar" style="width:28%"><i class="v" style="width:{{ share }}%"></i>
 </td></tr>{% endfor %}</table><p class="note">An atom counts once for each rule that it fails.</p></section>
-<section class="wide"><h2>Winners</h2><p class="note" style="margin:0 0 .5rem">{{ f.relaxation }}</p><table><thead><tr>
+<section><h2>Clusters of raw returns</h2><table><thead><tr><th>cluster</th><th class="n">pool symbols</th>
+<th class="n">winners</th><th class="n">mean correlation</th></tr>
+</thead>{% for key, size, won, rho in f.clusters %}
+<tr><td>{{ key }}</td><td class="n">{{ size }}</td><td class="n">{{ won }}</td>
+<td class="n">{{ "%+.2f"|format(rho) }}</td>
+</tr>{% endfor %}</table></section></div>
+<section class="wide"><h2>Winners</h2><p class="note" style="margin:0 0 .5rem">{{ f.relaxation }}</p>
+<table><thead><tr>
 <th class="n">rank</th><th>symbol</th><th>direction</th><th>logic</th><th class="n">cluster</th>
 <th class="n">alpha score</th><th class="n">rung</th><th class="n">turnover, M USD a day</th></tr></thead>
 {% for w in winners %}<tr><td class="n">{{ w.rank }}</td><td>{{ w.symbol }}</td><td>{{ w.direction }}</td>
 <td>{{ w.logic }}</td><td class="n">{{ w.cluster }}</td><td class="n">{{ "%.4f"|format(w.alpha_score) }}</td>
-<td class="n">{{ w.stage_admitted }}</td><td class="n">{{ "{:,.2f}".format(w.adv / 1e6) }}</td></tr>{% endfor %}</table>
+<td class="n">{{ w.stage_admitted }}</td><td class="n">{{ "{:,.2f}".format(w.adv / 1e6) }}</td>
+</tr>{% endfor %}</table>
 </section>
 {% if f.warnings %}<section class="wide"><h2>Warnings</h2><ul>{% for place, text in f.warnings %}
 <li><b>{{ place }}</b> {{ text }}</li>{% endfor %}</ul></section>{% endif %}
-</div><p class="note">Trace <code>{{ f.run.trace_id }}</code> · manifest <code>{{ f.run.manifest_sha256[:12] }}</code></p>
+</div>
+<p class="note">Trace <code>{{ f.run.trace_id }}</code> · manifest <code>{{ f.run.manifest_sha256[:12]
+}}</code></p>
 </main></body></html>
 """
 
@@ -108,7 +134,8 @@ def page(facts: Facts) -> str:
     most = max((row[3] for row in facts.vetoes), default=1)
     return environment.from_string(TEMPLATE).render(
         f=facts, svg=draw(facts), walk_forward=WALK_FORWARD.replace("`", ""), simulated=SIMULATED, num=number,
-        pct=percent, note=_note, cards=_cards(facts), heat=heat[:MOST_ROWS], hidden=max(0, len(heat) - MOST_ROWS),
+        pct=percent, note=_note, cards=_cards(facts), heat=heat[:MOST_ROWS], hidden=max(0,
+        len(heat) - MOST_ROWS),
         funnel=[(name, count, f"{100 * count / largest:.2f}") for name, count in facts.funnel],
         vetoes=[(place, code, count, f"{100 * count / most:.2f}") for place, code, _, count in facts.vetoes],
         winners=sorted(facts.winners, key=lambda w: (w.direction, w.rank)), most_streams=MOST_STREAMS,

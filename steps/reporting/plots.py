@@ -18,6 +18,7 @@ PALETTE = (BLUE, "#E69F00", GREEN, ORANGE, "#CC79A7", "#56B4E9", "#7f7f7f", "#00
 MOST_BARS = 30
 MOST_POINTS = 160
 MOST_STREAMS = 60
+FOOT = 0.4  # inches below the correlation plot
 MOST_CELLS = 80  # atoms of the correlation plot that get a name
 STYLE: Any = {
     "svg.hashsalt": "quantctl", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9,
@@ -32,12 +33,13 @@ def draw(facts: Facts) -> dict[str, str]:
 
     with mpl.rc_context(STYLE):
         bars = min(len(facts.risk), MOST_BARS)
-        side = 5.0
         return {
             "growth": _svg(
                 _growth(facts), (11.2, 4.6), "Growth and drawdown of each risk profile, in sample"
             ),
-            "correlation": _svg(_correlation(facts), (side, side), "Correlation of streams, by cluster"),
+            "correlation": _svg(
+                _correlation(facts), (5.4, _height(facts)), "Correlation of streams, by cluster"
+            ),
             "risk": _svg(
                 _risk(facts), (5.4, 0.5 + 0.19 * max(bars, 4)), "Weight and share of variance per atom"
             ),
@@ -125,17 +127,26 @@ def _name_ends(axes: Any, ends: list[tuple[float, str, str]], primary: str) -> N
         axes.text(1.01, place, text, transform=axes.transAxes, color=colour, va="center", fontweight=weight)
 
 
+def _margin(facts: Facts) -> float:
+    """Share of the width that the names beside the correlation plot need."""
+    if len(facts.ordered) > MOST_CELLS:
+        return 0.04
+    return 0.02 + 0.0125 * max((len(facts.labels[name]) for name in facts.ordered), default=0)
+
+
+def _height(facts: Facts) -> float:
+    """Height of the correlation plot in inches: a square of cells and a colour scale."""
+    return 5.4 * (0.98 - _margin(facts)) + FOOT + 0.05
+
+
 def _correlation(facts: Facts) -> Callable[[Any], None]:
     from matplotlib.colors import LinearSegmentedColormap
 
     colours = LinearSegmentedColormap.from_list("quantctl", [ORANGE, "#ffffff", BLUE])
 
     def paint(figure: Any) -> None:
-        named = len(facts.ordered) <= MOST_CELLS
-        left = (
-            0.02 + 0.0125 * max((len(facts.labels[a]) for a in facts.ordered), default=0) if named else 0.04
-        )
-        axes = figure.add_axes((left, 0.08, 0.98 - left, 0.98 - left))
+        left, high = _margin(facts), _height(facts)
+        axes = figure.add_axes((left, FOOT / high, 0.98 - left, 1.0 - (FOOT + 0.05) / high))
         drawn = axes.imshow(facts.correlation, cmap=colours, vmin=-1, vmax=1, interpolation="none")
         labels = [facts.cluster_of[name] for name in facts.ordered]
         for k in range(1, len(labels)):
@@ -143,14 +154,13 @@ def _correlation(facts: Facts) -> Callable[[Any], None]:
                 axes.axhline(k - 0.5, color="#111827", linewidth=0.7)
                 axes.axvline(k - 0.5, color="#111827", linewidth=0.7)
         size = min(8.0, 210.0 / max(len(labels), 1))
-        names = [facts.labels[name] for name in facts.ordered] if named else []
+        names = [facts.labels[name] for name in facts.ordered] if len(facts.ordered) <= MOST_CELLS else []
         axes.set_yticks(range(len(names)), names, fontsize=size)
         axes.set_xticks([])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        bar = figure.colorbar(
-            drawn, cax=figure.add_axes((left, 0.05, 0.98 - left, 0.015)), orientation="horizontal"
-        )
+        strip = figure.add_axes((left, 0.24 / high, 0.98 - left, 0.07 / high))
+        bar = figure.colorbar(drawn, cax=strip, orientation="horizontal")
         bar.set_ticks([-1, -0.5, 0, 0.5, 1])
         bar.ax.tick_params(labelsize=7.5, length=2)
         bar.outline.set_visible(False)
@@ -187,7 +197,8 @@ def _risk(facts: Facts) -> Callable[[Any], None]:
         rows = facts.risk[:MOST_BARS]
         names = [facts.labels[atom] for atom, _, _ in rows]
         axes = _bars(figure, names, [100 * share for _, _, share in rows], [BLUE] * len(rows), ".1f")
-        axes.plot([100 * weight for _, weight, _ in rows], range(len(rows)), "D", color="#E69F00", markersize=3.6,
+        axes.plot([100 * weight for _, weight, _ in rows], range(len(rows)), "D", color="#E69F00",
+        markersize=3.6,
                   markeredgecolor="#ffffff", markeredgewidth=0.6)  # fmt: skip
 
     return paint

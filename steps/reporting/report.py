@@ -60,7 +60,7 @@ def report(
         risk=derive.risk_shares(leading, risk_model, run.annualisation), labels=derive.atom_labels(atoms),
         cluster_of=dict(zip(atoms["atom"].to_list(), atoms["cluster"].to_list(), strict=True)),
         ordered=ordered, correlation=corr, dates=synthetic_returns["date"].cast(pl.Date).to_list(),
-        streams={n: np.cumprod(1.0 + synthetic_returns[n].to_numpy()) for n in sorted(atoms["atom"].to_list())},
+        streams={n: derive.compounded(synthetic_returns, {n: 1.0}) for n in sorted(atoms["atom"].to_list())},
         model=allocation_trace.model,
         warnings=derive.warnings_of(foundation_report, selection_audit, regime, allocation_trace),
     )  # fmt: skip

@@ -28,7 +28,8 @@ RUN = RunFacts(
     run_id="r1", profile="binance_spot", trace_id="0" * 32, pipeline="alpha.full", as_of="2024-02-04",
     snapshot="snap-1", manifest_sha256="a" * 64, annualisation=365, code_version="0",
 )  # fmt: skip
-BASES = ["BTC", "ETH", "SOL", "XRP", "DOGE", "ADA", "AVAX", "LINK", "DOT", "LTC", "NEAR", "ATOM", "UNI", "APT",
+BASES = ["BTC", "ETH", "SOL", "XRP", "DOGE", "ADA", "AVAX", "LINK", "DOT", "LTC", "NEAR", "ATOM", "UNI",
+"APT",
          "ARB", "OP", "FIL", "INJ", "SUI", "1000SATS", "TIA", "SEI", "RUNE", "AAVE"]  # fmt: skip
 SYMBOLS = [f"BINANCE:{base}USDT" for base in BASES]
 SIDES = ["SHORT" if k % 4 == 3 else "LONG" for k in range(len(SYMBOLS))]
@@ -37,7 +38,8 @@ CLUSTER = [str(1 + min(k // 7, 2)) for k in range(len(SYMBOLS))]
 PROFILES = ("barbell", "equal_weight", "erc", "hrp", "max_sharpe", "min_variance")
 ROWS = 400
 ENVELOPE = {
-    "run_id": "r1", "profile": RUN.profile, "trace_id": RUN.trace_id, "as_of": RUN.as_of, "annualisation": 365,
+    "run_id": "r1", "profile": RUN.profile, "trace_id": RUN.trace_id, "as_of": RUN.as_of,
+    "annualisation": 365,
     "inputs": {}, "cluster_registry": {},
     "optimization": {"regime": {"name": "TURBULENT", "score": 1.38, "quadrant": "CRISIS"}},
     "metadata": {"code_version": "0", "kernel_version": "1", "flattened": False},
@@ -104,12 +106,14 @@ def portfolios(rng):
 
 def selection():
     core = [
-        {"atom": a, "symbol": s, "logic": "rating_all", "direction": d, "cluster": c, "alpha_score": 0.82 - k / 100,
+        {"atom": a, "symbol": s, "logic": "rating_all", "direction": d, "cluster": c,
+        "alpha_score": 0.82 - k / 100,
          "rank_score": 0.5, "rank": k + 1, "stage_admitted": 1 + k // 18, "note": None}
         for k, (a, s, d, c) in enumerate(zip(ATOMS, SYMBOLS, SIDES, CLUSTER, strict=True))
     ]  # fmt: skip
     rows = [
-        row | {"adv": 4e8 / (k + 1), "base_identity": BASES[k], "exchange": "BINANCE", "asset_type": "spot", "waived": []}
+        row | {"adv": 4e8 / (k + 1), "base_identity": BASES[k], "exchange": "BINANCE", "asset_type": "spot",
+        "waived": []}
         for k, row in enumerate(core)
     ]  # fmt: skip
     codes = [("DUPLICATE_IDENTITY", "HARD", "consolidation"), ("HISTORY_SHORT", "HARD", "foundation"),
@@ -128,7 +132,8 @@ def selection():
         c: {"size": CLUSTER.count(c) + 9, "selected": CLUSTER.count(c), "rho_mean": 0.5} for c in "123"
     }
     audit = SelectionAudit.model_validate({
-        "schema_version": "quantctl.selection_audit/1", "run_id": "r1", "profile": RUN.profile, "trace_id": "0" * 32,
+        "schema_version": "quantctl.selection_audit/1", "run_id": "r1", "profile": RUN.profile,
+        "trace_id": "0" * 32,
         "decision_date": RUN.as_of, "selection_mode": "v4", "spec_version": "1", "scale": "calibrated",
         "input_hashes": {}, "output_hashes": {}, "counts": counts, "lookbacks_used": [60, 120], "ridge": [],
         "clusters": clusters, "relaxation_stage": 2, "forced": False,
@@ -151,15 +156,19 @@ def selection():
 
 def regime():
     contributions = {"vol_ratio": (1.31, 0.21), "entropy": (0.62, -0.06), "tail_ratio": (1.9, 0.15),
-                     "mean_correlation": (0.55, 0.11), "turbulence": (0.4, 0.04), "dispersion": (0.02, -0.07)}  # fmt: skip
+                     "mean_correlation": (0.55, 0.11), "turbulence": (0.4, 0.04), "dispersion": (0.02,
+                     -0.07)}  # fmt: skip
     return RegimeRecord.model_validate({
-        "n": 252, "regime": "TURBULENT", "score": 1.38, "quadrant": "CRISIS", "environment": "CRISIS", "reason": None,
+        "n": 252, "regime": "TURBULENT", "score": 1.38, "quadrant": "CRISIS", "environment": "CRISIS",
+        "reason": None,
         "components": {
-            name: {"raw": raw, "raw_reason": None, "mu0": raw * 0.9, "sd0": 0.1, "z": 10 * c, "contribution": c}
+            name: {"raw": raw, "raw_reason": None, "mu0": raw * 0.9, "sd0": 0.1, "z": 10 * c,
+            "contribution": c}
             for name, (raw, c) in contributions.items()
         },
         "growth": {"ann": -0.21, "t": -1.2, "t_reason": None},
-        "hmm": {"state": "NORMAL", "accepted": False, "reason": "BIC", "sigma_lo": 0.01, "sigma_hi": 0.03, "p_hi": 0.2,
+        "hmm": {"state": "NORMAL", "accepted": False, "reason": "BIC", "sigma_lo": 0.01, "sigma_hi": 0.03,
+        "p_hi": 0.2,
                 "bic1": 1.0, "bic_mix": 1.0, "bic_hmm": 1.0, "trans": None},
         "warnings": [],
     })  # fmt: skip
@@ -173,7 +182,8 @@ def inputs(coverage=({"source": "import"},), **changed):
     dates = pl.Series("date", [start + timedelta(days=k) for k in range(ROWS)]).cast(pl.Datetime("ns", "UTC"))
     names = sorted(ATOMS)
     order = [ATOMS.index(name) for name in names]
-    model = {"kappa_before": 812.4, "kappa_after": 48.2, "kappa_limit": 5000, "intensity": 0.0, "shrinkage": 0.031,
+    model = {"kappa_before": 812.4, "kappa_after": 48.2, "kappa_limit": 5000, "intensity": 0.0,
+    "shrinkage": 0.031,
              "covariance": "ledoit_wolf", "degenerate": [], "duplicates": []}  # fmt: skip
     trace = {"status": "OPTIMAL", "used": "x", "attempts": [], "kkt": None, "objective": None,
              "objective_penalised": None, "duals": {}, "active": [], "warnings": [], "dropped": [],
@@ -186,17 +196,20 @@ def inputs(coverage=({"source": "import"},), **changed):
             {"symbol": [s for s, _ in scan] + SYMBOLS, "code": [c for _, c in scan] + [None] * len(SYMBOLS)}
         ),
         "foundation_report": FoundationReport.model_validate({
-            "run_id": "r1", "profile": RUN.profile, "as_of": RUN.as_of, "annualisation": 365, "calendars": ["24x7"],
+            "run_id": "r1", "profile": RUN.profile, "as_of": RUN.as_of, "annualisation": 365,
+            "calendars": ["24x7"],
             "window": {"first": "2023-01-01", "last": "2024-02-04", "sessions": ROWS},
             "floor": {"configured": 252, "effective": 360}, "counts": {"pool": 88}, "drops": [],
-            "notes": [{"level": "WARN", "code": "METADATA_BACKDATED", "message": "first row serves earlier dates"}],
+            "notes": [{"level": "WARN", "code": "METADATA_BACKDATED",
+            "message": "first row serves earlier dates"}],
             "dropped_rows": {}, "column_roles": {}, "assets": [],
         }),
         "selection_audit": audit,
         "portfolio_candidates": winners,
         "selection_clusters": SelectionClusters.model_validate({
             "lookbacks_used": [60], "threshold": 0.5, "max_clusters": 12, "ridge": [], "linkage": [],
-            "clusters": {c: {"members": [s for s, k in zip(SYMBOLS, CLUSTER, strict=True) if k == c], "mean_rho": 0.5}
+            "clusters": {c: {"members": [s for s, k in zip(SYMBOLS, CLUSTER, strict=True) if k == c],
+            "mean_rho": 0.5}
                          for c in "123"},
         }),
         "regime": regime(),
@@ -215,7 +228,8 @@ def inputs(coverage=({"source": "import"},), **changed):
         "portfolio_flattened": physical,
         "allocation_trace": AllocationTrace.model_validate({
             "run_id": "r1", "allocation_ids": {}, "kernel_version": "1", "engine": "cvxpy",
-            "window": {"first": "2023-05-29", "last": "2024-02-04", "rows": 252}, "atoms": names, "benchmark": None,
+            "window": {"first": "2023-05-29", "last": "2024-02-04", "rows": 252}, "atoms": names,
+            "benchmark": None,
             "benchmark_rows": 0, "model": model,
             "profiles": {"erc": trace | {"warnings": ["CAP_RELAXED"]}},
         }),
@@ -330,7 +344,6 @@ def test_risk_shares_sum_to_one_and_do_not_depend_on_the_unit():
     shares = risk_shares({"a": 0.7, "b": 0.3}, model, 365)
     assert sum(share for _, _, share in shares) == pytest.approx(1.0)
     assert shares[0][2] == pytest.approx(risk_shares({"a": 0.7, "b": 0.3}, model, 252)[0][2])
-    by_hand = 0.09**2 + 0.7 * 0.3 * 0.2 * 3.0  # of b, in units of 1e-4: w_b²σ_b² = 0.81e-4
-    assert dict((name, share) for name, _, share in shares)["b"] == pytest.approx(
-        (0.3**2 * 9 + 0.126) / (0.7**2 + 0.3**2 * 9 + 2 * 0.126), abs=1e-12
-    ), by_hand
+    of_b = {name: share for name, _, share in shares}["b"]
+    # w'Σw = 0.7²·1 + 0.3²·9 + 2·0.7·0.3·0.2·3 in units of 1e-4; b has its variance and one covariance
+    assert of_b == pytest.approx((0.81 + 0.126) / (0.49 + 0.81 + 0.252))

@@ -89,8 +89,7 @@ def _foundation(symbol: str, report: FoundationReport | None) -> Iterator[Row]:
         return
     for drop in report.drops:
         if drop.symbol == symbol:
-            roles = " and ".join(drop.roles) or "candidate"
-            message = f"dropped from the returns matrix as {roles}"
+            message = f"dropped from the returns matrix as {' and '.join(drop.roles) or 'candidate'}"
             yield _row(
                 "selection.ingestion", "foundation", "dropped", message, drop.code, drop.value, drop.limit
             )
@@ -113,7 +112,8 @@ def _audit(mine: set[str], audit: SelectionAudit | None) -> Iterator[Row]:
 
 def _veto(atom: str, veto: VetoRow) -> Row:
     verdict = VERDICTS[veto.class_]
-    message = f"{atom}: rank {veto.value}" if veto.code == "NOT_RECRUITED" else f"{atom}: {veto.class_} veto"
+    ranked = veto.class_ == "NONE" and isinstance(veto.value, float)
+    message = f"{atom}: eligible, rank {veto.value:g}" if ranked else f"{atom}: {veto.class_} veto"
     return _row("selection.policy", veto.stage, verdict, message, veto.code, veto.value, veto.limit)
 
 

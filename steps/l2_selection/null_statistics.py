@@ -24,7 +24,7 @@ def entropy_rows(x: Rows, d: int) -> Rows:
     counts = np.bincount(flat, minlength=patterns * len(x)).reshape(len(x), patterns)
     share = counts / codes.shape[1]
     terms = share * np.log(np.where(share > 0, share, 1.0))
-    return np.clip(-terms.sum(axis=1) / math.log(patterns), 0, 1)
+    return np.asarray(np.clip(-terms.sum(axis=1) / math.log(patterns), 0, 1))
 
 
 def _pattern_codes(x: Rows, d: int) -> NDArray[np.int64]:
@@ -59,7 +59,7 @@ def turbulence_rows(x: Rows) -> Rows:
     """Level-3 Haar detail share of the last 64 values, in [0, 1]."""
     part = np.ascontiguousarray(x[:, -SPECTRAL_ROWS:])
     block = part.reshape(len(x), 8, 8).sum(axis=2)
-    return np.clip(1 - (block * block).sum(axis=1) / 8 / (part * part).sum(axis=1), 0, 1)
+    return np.asarray(np.clip(1 - (block * block).sum(axis=1) / 8 / (part * part).sum(axis=1), 0, 1))
 
 
 def volatility_ratio_rows(x: Rows) -> Rows:

@@ -77,8 +77,10 @@ class NullTable:
     def row(self) -> dict[str, float | int | str]:
         """Row of `null_calibration.parquet`: what was used and where noise sits."""
         cuts = {f"q{str(p)[2:]}": self.quantile(p) for p in QUANTILES}
-        facts = {"metric": self.metric, "n": self.n, "rows": len(self.values), "seed": SEED}
-        return facts | {"mu0": self.mu0, "sd0": self.sd0} | cuts
+        return {
+            "metric": self.metric, "n": self.n, "rows": len(self.values), "seed": SEED,
+            "mu0": self.mu0, "sd0": self.sd0, **cuts,
+        }  # fmt: skip
 
 
 def clamped(n: int) -> bool:

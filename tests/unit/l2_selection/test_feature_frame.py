@@ -62,8 +62,8 @@ def built(
     rows: list[PoolRow], roles: dict[str, list[Any]] | None = None, table: pl.DataFrame | None = None
 ) -> Outcome:
     report = FoundationReport(
-        run_id="r", profile="p", as_of="2024-12-31", annualisation=365, calendars=["24x7"], window={}, floor={},
-        counts={}, drops=[], notes=[], dropped_rows={}, assets=[],
+        run_id="r", profile="p", as_of="2024-12-31", annualisation=365, calendars=["24x7"], window={},
+        floor={}, counts={}, drops=[], notes=[], dropped_rows={}, assets=[],
         column_roles=roles if roles is not None else {symbol: ["pool"] for symbol in SYMBOLS},
     )  # fmt: skip
     pool = RawPool(run_id="r", profile="p", as_of="2024-12-31", rows=rows)

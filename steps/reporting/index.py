@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 from quantctl.contracts.artifacts import ARTIFACTS
 from quantctl.contracts.canonical import sha256_hex
 from quantctl.contracts.errors import ContractError
+from quantctl.contracts.stage import Finding
+from quantctl.steps.reporting.markdown import table
 
 Verdicts = Mapping[str, Mapping[str, Any]]
+_LISTED = re.compile(r"^\| `([^`]+)` *\| (?:`([0-9a-f]{12})`)? *\| *\d* \| *\d* \|$", re.MULTILINE)
 
 
 def render_index(
@@ -28,18 +32,50 @@ def render_index(
     Raises `INDEX_MISMATCH` (exit 1) if a verdict names another profile or run, or a hash differs.
     """
     _agree(manifest, verdicts, artifacts, files)
-    statuses = [str(verdict["status"]) for verdict in verdicts.values()]
-    failed = not statuses or "FAIL" in statuses
-    warnings = sum(int(verdict["warnings"]) for verdict in verdicts.values())
-    status = "FAIL" if failed else f"PASS ({warnings} warnings)" if warnings else "PASS"
+    gates = [_gate(path, verdict) for path, verdict in verdicts.items()]
+    rows = [_artifact(row) for row in sorted(artifacts, key=lambda row: str(row["path"]))]
     return "\n".join([
-        f"# {manifest['profile']}: {manifest['run_id']}", "", f"Verdict: **{status}**", "",
+        _title(manifest), "", _verdict(verdicts), "",
         f"- snapshot `{manifest['snapshot'].get('id')}`", f"- trace `{manifest['trace_id']}`",
-        f"- replay `{shlex.join(manifest['replay'])}`", "", "| gate | result | code | artifact |",
-        "|---|---|---|---|", *(_gate(path, verdict) for path, verdict in verdicts.items()), "",
-        "| artifact | sha256 | rows | bytes |", "|---|---|---:|---:|",
-        *(_artifact(row) for row in sorted(artifacts, key=lambda row: str(row["path"]))), "",
+        f"- replay `{shlex.join(manifest['replay'])}`", "",
+        *table(["gate", "result", "code", "artifact"], gates, "llll"), "",
+        *table(["artifact", "sha256", "rows", "bytes"], rows, "llrr"), "",
     ])  # fmt: skip
+
+
+def index_mismatches(
+    text: str, manifest: Mapping[str, Any], artifacts: Sequence[Mapping[str, Any]]
+) -> list[Finding]:
+    """ERROR `INDEX_MISMATCH` where a written index differs from manifest or ledger.
+
+    It is held to profile and run id of the manifest, and to path and hash of every artifact.
+    """
+    problems = []
+    title = text.partition("\n")[0]
+    if title != _title(manifest):
+        problems.append(f"the title is {title!r}, the manifest says {_title(manifest)!r}")
+    listed = {match[1]: match[2] or "" for match in _LISTED.finditer(text)}
+    held = {
+        str(row["path"]): "" if ARTIFACTS[row["name"]].timed else str(row["sha256"])[:12] for row in artifacts
+    }
+    for path in sorted(listed.keys() | held.keys()):
+        if listed.get(path) != held.get(path):
+            problems.append(f"{path}: the index says {listed.get(path)!r}, the ledger {held.get(path)!r}")
+    return [Finding(level="ERROR", code="INDEX_MISMATCH", message=problem) for problem in problems]
+
+
+def _title(manifest: Mapping[str, Any]) -> str:
+    return f"# {manifest['profile']}: {manifest['run_id']}"
+
+
+def _verdict(verdicts: Verdicts) -> str:
+    """The status of atomic validation; a run that ended before it has no verdict of its own."""
+    verdict = next((v for v in verdicts.values() if v["gate"] == "atomic_validation"), None)
+    if verdict is None:
+        return "Verdict: **NONE** (the run ended before atomic validation)"
+    warnings = sum(int(each["warnings"]) for each in verdicts.values())
+    counts = f"{verdict['errors']} errors in atomic validation, {warnings} warnings in all gates"
+    return f"Verdict: **{verdict['status']}** ({counts})"
 
 
 def _agree(
@@ -58,16 +94,16 @@ def _agree(
             raise _mismatch(str(row["path"]), "the file is not the one that the ledger names")
 
 
-def _gate(path: str, verdict: Mapping[str, Any]) -> str:
+def _gate(path: str, verdict: Mapping[str, Any]) -> list[str]:
     code = next((f["code"] for f in verdict["findings"] if f["level"] == "ERROR"), "")
-    return f"| {verdict['gate']} | {verdict['status']} | {code} | `{path}` |"
+    return [str(verdict["gate"]), str(verdict["status"]), code, f"`{path}`"]
 
 
-def _artifact(row: Mapping[str, Any]) -> str:
-    rows = "" if row["rows"] is None else row["rows"]
+def _artifact(row: Mapping[str, Any]) -> list[str]:
+    rows, path = "" if row["rows"] is None else str(row["rows"]), f"`{row['path']}`"
     if ARTIFACTS[row["name"]].timed:
-        return f"| `{row['path']}` | | {rows} | |"
-    return f"| `{row['path']}` | `{row['sha256'][:12]}` | {rows} | {row['bytes']} |"
+        return [path, "", rows, ""]
+    return [path, f"`{row['sha256'][:12]}`", rows, str(row["bytes"])]
 
 
 def _mismatch(path: str, message: str) -> ContractError:

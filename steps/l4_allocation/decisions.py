@@ -71,8 +71,19 @@ def of_profiles(solved: list[Solved], ids: dict[str, str], model: RiskModel) -> 
                 "WARN", "ALLOCATION_FALLBACK", f"{one.profile} was replaced by {one.used}: {one.reason}",
                 **_replacement(one),
             ))  # fmt: skip
+        if one.result.notes.get("cap_relaxed"):
+            found.append(_core_relaxed(one))
         found += [_warning(one, code) for code in one.result.warnings]
     return found
+
+
+def _core_relaxed(one: Solved) -> Finding:
+    """The core of a barbell has fewer clusters, so its own caps relax."""
+    cluster, weight = one.result.notes["cluster_cap"], one.result.notes["weight_cap"]
+    return _finding(
+        "WARN", "CAP_RELAXED", f"{one.profile}: cluster cap {cluster:.4g}, asset cap {weight:.4g}",
+        kind="core", profile=one.profile, effective_cluster=cluster, effective_weight=weight,
+    )  # fmt: skip
 
 
 def _of_conditioning(model: RiskModel) -> list[Finding]:

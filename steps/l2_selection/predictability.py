@@ -50,7 +50,7 @@ def autocorrelation(x: Vector, k: int) -> float:
 
 def hurst_clean(h: Vector) -> Vector:
     """clip(1 - 2*abs(H-0.5), 0, 1): 1 is a random walk."""
-    return np.clip(1 - 2 * np.abs(h - 0.5), 0, 1)
+    return np.asarray(np.clip(1 - 2 * np.abs(h - 0.5), 0, 1))
 
 
 def hurst_signal(h: Vector, mu0: float) -> Vector:
@@ -75,7 +75,7 @@ def rolling_entropy(x: Vector, n: int, d: int, least: int) -> Vector:
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     terms = share * np.log(np.where(share > 0, share, 1.0))
     out[t] = np.where(counts.sum(axis=1) > 0, -terms.sum(axis=1) / math.log(math.factorial(d)), np.nan)
-    return np.clip(out, 0, 1)
+    return np.asarray(np.clip(out, 0, 1))
 
 
 def _pattern_code(order: NDArray[np.intp], d: int) -> NDArray[np.intp]:
@@ -97,7 +97,7 @@ def rolling_hurst(x: Vector, n: int, least: int) -> Vector:
     for size in np.unique(sizes):
         end = ends[sizes == size]
         out[end - 1] = _slope(by_lag, end - size, int(size))
-    return np.clip(out, 0, 1)
+    return np.asarray(np.clip(out, 0, 1))
 
 
 def _rescaled_range(x: Vector, lag: int) -> Vector:

@@ -50,7 +50,8 @@ def ward_linkage(distance: Array) -> list[Merge]:
         i = int(np.argmin(least))
         j = int(nearest[i])
         size = int(sizes[i] + sizes[j])
-        merges.append(Merge(*sorted((names[i], names[j])), float(np.sqrt(squared[i, j])), size))
+        left, right = sorted((names[i], names[j]))
+        merges.append(Merge(left, right, float(np.sqrt(squared[i, j])), size))
         names[i] = n + step
         _absorb(squared, sizes, i, j)
         stale = np.flatnonzero((nearest == i) | (nearest == j))

@@ -59,7 +59,7 @@ class Nulls:
 
 @dataclass(frozen=True)
 class World:
-    """`legs` : direction of each candidate; `store` : newest feature row per symbol; `group` : per cluster."""
+    """`legs` : direction of each candidate; `store` : newest row per symbol; `group` : cluster size."""
 
     legs: tuple[str, ...]
     store: pl.DataFrame

@@ -105,10 +105,11 @@ HARD_CASES = [
     ("adv_30", None, "LIQUIDITY_UNKNOWN"), ("regime_survival", None, "FEATURE_MISSING:regime_survival"),
 ]  # fmt: skip
 SOFT_CASES = [
-    ("entropy", 0.97, "ENTROPY_HIGH"), ("efficiency", 0.01, "EFFICIENCY_LOW"), ("hurst", 0.5, "HURST_RANDOM_WALK"),
+    ("entropy", 0.97, "ENTROPY_HIGH"), ("efficiency", 0.01, "EFFICIENCY_LOW"),
+    ("hurst", 0.5, "HURST_RANDOM_WALK"), ("hurst", None, "FEATURE_MISSING:hurst"),
     ("kurtosis", 21.0, "TAIL_EXTREME"), ("stability", 0.3, "VOL_EXTREME"), ("roc_9", 101.0, "ROC_EXTREME"),
     ("roc_9", -81.0, "ROC_EXTREME"), ("volume_z", 10.5, "VOLUME_SPIKE"), ("momentum", -0.2, "FRICTION"),
-    ("momentum", -0.2, "TOXIC_PERSISTENCE"), ("hurst", None, "FEATURE_MISSING:hurst"),
+    ("momentum", -0.2, "TOXIC_PERSISTENCE"),
 ]  # fmt: skip
 
 

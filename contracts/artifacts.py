@@ -113,6 +113,7 @@ ARTIFACTS: dict[str, Row] = {
         "reports/coverage/feature_ingest_coverage.json", "json", "records.coverage:Coverage", timed=True
     ),
     "health_report": Row("reports/health.json", "json"),
+    "health_clearance": Row("reports/health_clearance.json", "json"),
     "feature_report": Row("reports/feature_report.json", "json"),
     "metadata_report": Row("reports/metadata.json", "json"),
     "scan_records": Row("reports/scans.json", "json"),

@@ -23,24 +23,25 @@ ALPHA = (
     "steps.reporting.validation:validate",
 )
 
-# The offline cycle over bars that are in the lake; stages that reach the network come before it.
-DATA = (
-    "workflows.dataops.features:backfill_features",
-    "workflows.dataops.audit:audit_health",
-    "workflows.dataops.candidates:find_candidates",
-    "workflows.dataops.publish:publish",
-)
+FEATURES = "workflows.dataops.features:backfill_features"
+AUDIT = "workflows.dataops.audit:audit_health"
+CANDIDATES = "workflows.dataops.candidates:find_candidates"
+METADATA = "workflows.dataops.rules:check_rules"
+PUBLISH = "workflows.dataops.publish:publish"
 
 PIPELINES: dict[str, tuple[str, ...]] = {
     "alpha.full": ALPHA,
     "selection.full": (*ALPHA[:6], ALPHA[7]),
-    "data.full": DATA,
+    # The offline cycle over bars that are in the lake; the rules of its candidates are judged before it ends.
+    "data.full": (FEATURES, AUDIT, CANDIDATES, METADATA, PUBLISH),
     "data.import": ("workflows.dataops.importing:import_files",),
     "data.simulate": ("workflows.dataops.simulating:simulate_market",),
-    "data.features": DATA[:1],
-    "data.audit": DATA[1:2],
-    "data.candidates": DATA[2:],
-    "data.publish": DATA[3:],
+    "data.features": (FEATURES,),
+    "data.audit": (AUDIT,),
+    "data.metadata": (METADATA,),
+    "data.candidates": (CANDIDATES, PUBLISH),
+    "data.publish": (PUBLISH,),
+    "data.clear": ("workflows.dataops.clearing:clear_finding",),
 }
 
 # The gates of each stage, in the order in which they judge.

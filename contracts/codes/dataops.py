@@ -68,6 +68,7 @@ CODES: dict[str, Code] = {
     "VENUE_HALTED": Code(None, "The venue has halted trading."),
     "VENUE_DELISTED": Code(None, "The venue has delisted the symbol."),
     "HEALTH_CLEARED": Code(None, "A person cleared a health finding."),
+    "HEALTH_NO_FINDING": Code(2, "The symbol has no open finding of that code."),
     "HEALTH_UNHEALTHY": Code(3, "Candidates are unhealthy and not excluded with a reason."),
     "METADATA_INCOMPLETE": Code(3, "Tick, lot, precision or least notional is not known."),
     "METADATA_BACKDATED": Code(None, "Instrument rules are newer than the date at which they are used."),

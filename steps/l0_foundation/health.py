@@ -18,6 +18,7 @@ ELIGIBLE = ("OK", "OK_MARKET_CLOSED")
 PRECEDENCE = ("TOXIC", "MISSING", "DELISTED", "HALTED", "STALE", "DEGRADED_GAPS", "OK_MARKET_CLOSED", "OK")
 _GONE = ("DELISTED", "CLOSE", "SETTLING", "DELIVERED", "DELIVERING", "PRE_DELIVERING")
 _VOLUME_BARS = 21
+_OF_BARS = {"RETURN_SPIKE": "jump", "PRICE_NONPOSITIVE": "nonpositive", "OHLC_INVALID": "bad"}
 _FINDING = {
     "symbol": pl.String, "status": pl.String, "code": pl.String, "severity": pl.String, "value": pl.Float64,
     "threshold": pl.Float64, "session_date": pl.Date, "reason": pl.String,
@@ -59,10 +60,11 @@ def judge(
     symbols : symbol, calendar
     at : the instant of the decision (UTC), from which ages are counted
     metadata : symbol, status, provenance valid at `as_of`; a backdated status is no evidence
-    events : registry events known at `at`; a finding cleared by a person does not count
+    events : registry events known at `at`; bars up to the date of a clearance no longer count for its code
     """
     seen = bars.filter(pl.col("date") <= as_of)
-    facts = _facts(seen, settings.toxicity)
+    cleared = _cleared(events)
+    facts = _facts(seen, settings.toxicity, cleared)
     table = symbols.select("symbol", "calendar").join(facts, on="symbol", how="left").sort("symbol")
     table = _with_sessions(table, seen, sessions.filter(pl.col("date") <= as_of), settings)
     findings = pl.concat([
@@ -71,24 +73,30 @@ def judge(
         *_venue(table, metadata),
         *_late(table, at, settings),
     ])  # fmt: skip
-    findings = _uncleared(findings, events).sort("symbol", "code")
+    findings = _uncleared(findings, cleared).sort("symbol", "code")
     return Health(_verdicts(table, findings, settings), findings)
 
 
-def _facts(bars: pl.DataFrame, limits: ToxicitySettings) -> pl.DataFrame:
+def _facts(bars: pl.DataFrame, limits: ToxicitySettings, cleared: pl.DataFrame) -> pl.DataFrame:
     ordered = bars.sort("symbol", "date")
     change = (pl.col("close") / pl.col("close").shift(1).over("symbol") - 1.0).abs().alias("jump")
     bad = (pl.col("low") > pl.min_horizontal("open", "close")) | (
         pl.col("high") < pl.max_horizontal("open", "close")
     )
-    marked = ordered.with_columns(change, bad.fill_null(False).alias("bad"))
+    nonpositive = (pl.col("close") <= 0).alias("nonpositive")
+    marked = ordered.with_columns(change, nonpositive, bad.fill_null(False).alias("bad"))
+    for code, column in _OF_BARS.items():
+        until = cleared.filter(pl.col("code") == code).select("symbol", "until")
+        marked = marked.join(until, on="symbol", how="left", maintain_order="left")
+        answered = (pl.col("date") <= pl.col("until")).fill_null(False)
+        marked = marked.with_columns(pl.when(~answered).then(pl.col(column)).alias(column)).drop("until")
     before = pl.col("volume").slice(0, pl.len() - 1).tail(_VOLUME_BARS)
     return grouped(marked, ["symbol"], ["date"]).agg(
         pl.col("date").last().alias("last_date"),
         pl.col("date").first().alias("first_date"),
         pl.col("jump").max(),
         pl.col("date").get(pl.col("jump").arg_max()).alias("jump_date"),
-        (pl.col("close") <= 0).sum().alias("nonpositive"),
+        pl.col("nonpositive").sum(),
         pl.col("bad").sum(),
         ((pl.col("close").tail(limits.stall_bars).n_unique() == 1) & (pl.len() >= limits.stall_bars)).alias(
             "stall"
@@ -201,14 +209,20 @@ def _late(table: pl.DataFrame, at: datetime, settings: DataSettings) -> list[pl.
     ]  # fmt: skip
 
 
-def _uncleared(findings: pl.DataFrame, events: pl.DataFrame | None) -> pl.DataFrame:
-    if events is None or events.is_empty():
-        return findings
-    last = grouped(events, ["symbol", "code"], ["known_at", "event_id"]).agg(
-        pl.col("status").last().alias("state")
+def _cleared(events: pl.DataFrame | None) -> pl.DataFrame:
+    """symbol, code, until: the last bar that a person answered for."""
+    if events is None:
+        return pl.DataFrame(schema={"symbol": pl.String, "code": pl.String, "until": pl.Date})
+    answered = events.filter(pl.col("status") == "CLEARED")
+    return grouped(answered, ["symbol", "code"], ["session_date"]).agg(
+        pl.col("session_date").last().alias("until")
     )
-    cleared = last.filter(pl.col("state") == "CLEARED").select("symbol", "code")
-    return findings.join(cleared, on=["symbol", "code"], how="anti", maintain_order="left")
+
+
+def _uncleared(findings: pl.DataFrame, cleared: pl.DataFrame) -> pl.DataFrame:
+    joined = findings.join(cleared, on=["symbol", "code"], how="left", maintain_order="left")
+    gone = (pl.col("session_date") <= pl.col("until")).fill_null(False)
+    return joined.filter(~gone).drop("until")
 
 
 def _verdicts(table: pl.DataFrame, findings: pl.DataFrame, settings: DataSettings) -> pl.DataFrame:

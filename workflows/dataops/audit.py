@@ -18,7 +18,15 @@ from quantctl.steps.l0_foundation.health import Health, judge
 from quantctl.workflows.dataops.common import base_of
 from quantctl.workflows.dataops.requests import PlainRequest
 
-_CLEAR = ("CLEARED", "RESOLVED")
+SETTLED = ("CLEARED", "RESOLVED")
+_TEXT = (
+    "event_id", "symbol", "status", "code", "severity", "reason", "run_id", "trace_id", "actor", "provenance",
+)  # fmt: skip
+EVENT_SCHEMA: dict[str, Any] = (
+    dict.fromkeys(_TEXT, pl.String)
+    | {"value": pl.Float64, "threshold": pl.Float64, "session_date": pl.Date}
+    | dict.fromkeys(("known_at", "recorded_at"), pl.Datetime("us", "UTC"))
+)
 
 
 class AuditParams(StageParams):
@@ -41,9 +49,10 @@ def audit_health(
     symbols, events = before.symbols(as_of), before.table("health_events")
     health = judge(
         before.table("bars_1d", end=as_of, known_at=at), before.sessions(end=as_of), symbols, as_of=as_of,
-        at=end_of_day(as_of), settings=params.data, metadata=before.metadata(as_of), events=events,
+        at=end_of_day(as_of), settings=params.data, metadata=before.metadata(as_of),
+        events=before.health_events(as_of),
     )  # fmt: skip
-    rows = _events(health, events, now, run)
+    rows = _events(health, events, now, run, newest=as_of >= before.as_of)
     lake.commit({"health_events": rows}, txn=txn, at=now)
     counts = dict(health.verdicts["status"].value_counts(sort=True).sort("status").iter_rows())
     report = {
@@ -76,8 +85,13 @@ def _unexcused(before: Any, as_of: Any, health: Health) -> list[str]:
     return sorted(set(unfit) & set(candidates.to_list()) - excused)
 
 
-def _events(health: Health, stored: pl.DataFrame, now: datetime, run: RunFacts) -> pl.DataFrame:
-    """New or changed findings, and soft ones that are gone."""
+def _events(
+    health: Health, stored: pl.DataFrame, now: datetime, run: RunFacts, *, newest: bool
+) -> pl.DataFrame:
+    """New or changed findings, and those that are gone: soft ones by themselves, hard ones by corrected bars.
+
+    An audit of an earlier date (not `newest`) settles nothing: what it does not see may have come later.
+    """
     last = grouped(stored, ["symbol", "code"], ["known_at", "event_id"]).agg(
         pl.col("status", "severity", "value", "session_date").last()
     )
@@ -90,8 +104,8 @@ def _events(health: Health, stored: pl.DataFrame, now: datetime, run: RunFacts) 
             not moves and (old["value"], old["session_date"]) != (row["value"], row["session_date"])
         ):  # fmt: skip
             rows.append(row)
-    for (symbol, code), old in sorted(state.items()):
-        if old["severity"] in ("soft", "warn") and old["status"] not in _CLEAR and code != "BAR_REVISED":
+    for (symbol, code), old in sorted(state.items()) if newest else ():
+        if old["status"] not in SETTLED and code != "BAR_REVISED":
             rows.append({
                 "symbol": symbol, "status": "RESOLVED", "code": code, "severity": old["severity"], "value": None,
                 "threshold": None, "session_date": None, "reason": "no longer found",
@@ -104,8 +118,4 @@ def _events(health: Health, stored: pl.DataFrame, now: datetime, run: RunFacts) 
         row | stamp | {"event_id": hash_json([run.run_id, row["symbol"], row["code"], row["status"]])[:32]}
         for row in rows
     ]
-    schema: dict[str, Any] = dict.fromkeys(
-        ("event_id", "symbol", "status", "code", "severity", "reason", "run_id", "trace_id", "actor", "provenance"), pl.String
-    ) | {"value": pl.Float64, "threshold": pl.Float64, "session_date": pl.Date}  # fmt: skip
-    schema |= dict.fromkeys(("known_at", "recorded_at"), pl.Datetime("us", "UTC"))
-    return pl.DataFrame(full, schema=schema)
+    return pl.DataFrame(full, schema=EVENT_SCHEMA)

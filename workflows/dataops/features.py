@@ -98,7 +98,7 @@ def _scope(before: Snapshot, request: ScopeRequest) -> list[str]:
         )
     raise ConfigError(
         "FEATURE_SCOPE_REQUIRED", "a backfill needs a scope",
-        remedy="give --candidates FILE, --run-id of an import, or --all-symbols --yes",
+        remedy="give --candidates FILE, --scope RUN_ID of an import, or --all-symbols --yes",
     )  # fmt: skip
 
 

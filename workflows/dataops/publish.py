@@ -10,19 +10,25 @@ import polars as pl
 from quantctl import __version__
 from quantctl.contracts.errors import DataMissing, DataUnhealthy
 from quantctl.contracts.settings.data import DataSettings
+from quantctl.contracts.settings.discovery import DiscoverySettings
 from quantctl.contracts.settings.universe import UniverseSettings
 from quantctl.contracts.stage import Outcome, RunFacts, StageParams, stage
 from quantctl.lake.knowledge import end_of_day
 from quantctl.lake.snapshot import Lake, Snapshot
 from quantctl.steps.l0_foundation.health import judge
+from quantctl.steps.l1_ingestion.rules import incomplete
 from quantctl.workflows.dataops.common import base_of, facts_of
 from quantctl.workflows.dataops.requests import CandidatesRequest
+
+
+_KEY = ("as_of", "scanner", "symbol", "logic", "direction")
 
 
 class PublishParams(StageParams):
     """Settings by which candidates are eligible."""
 
     data: DataSettings
+    discovery: DiscoverySettings
     universe: UniverseSettings
 
 
@@ -36,38 +42,44 @@ def publish(
     if before is None:
         raise DataMissing("LAKE_MISSING", "there is nothing to publish", remedy="quantctl data import PATH")
     as_of = request.as_of or before.as_of
-    rows = (
-        before.table("candidates", start=as_of, end=as_of) if "candidates" in before.manifest.tables else None
-    )
-    out = _ineligible(before, as_of, rows, params) if rows is not None and rows.height else []
-    if (
-        rows is not None
-        and rows.height
-        and len({(r["symbol"], r["logic"], r["direction"]) for r in out}) == _atoms(rows)
-    ):
+    rows = _own(before.table("candidates", start=as_of, end=as_of), params)
+    out = _ineligible(before, as_of, rows, params) if rows.height else []
+    if rows.height and len(out) == rows.height:
         raise DataUnhealthy(
             "SNAPSHOT_EMPTY", f"not one of {rows.height} candidates of {as_of} is eligible", where=str(as_of),
             remedy="quantctl data health",
         )  # fmt: skip
-    others = [each for each in facts_of(before).get("ineligible", []) if each["as_of"] != as_of.isoformat()]
-    facts: dict[str, Any] = {"ineligible": [*others, *out], "product_version": __version__}
+    facts: dict[str, Any] = {
+        "ineligible": _beside(facts_of(before).get("ineligible", []), out, as_of, rows),
+        "product_version": __version__,
+    }
     snapshot = lake.publish(txn=txn, at=now, facts=facts)
-    count = 0 if rows is None else rows.height
     report = {
         "schema_version": 1,
         "snapshot": snapshot.id,
         "as_of": as_of.isoformat(),
-        "candidates": count,
+        "candidates": rows.height,
         "ineligible": out,
     }
     return Outcome(
         {"publish_report": report},
-        metrics={"snapshot": snapshot.id, "candidates": count, "ineligible": len(out)},
+        metrics={"snapshot": snapshot.id, "candidates": rows.height, "ineligible": len(out)},
     )
 
 
-def _atoms(rows: pl.DataFrame) -> int:
-    return rows.select("symbol", "logic", "direction").unique(maintain_order=True).height
+def _own(rows: pl.DataFrame, params: PublishParams) -> pl.DataFrame:
+    """Candidates of the profile's scanners, which its floors are for; of all if it lists none."""
+    names = params.discovery.scanners
+    return rows.filter(pl.col("scanner").is_in(list(names))) if names else rows
+
+
+def _beside(
+    known: list[dict[str, Any]], out: list[dict[str, Any]], as_of: date, rows: pl.DataFrame
+) -> list[dict[str, Any]]:
+    """`out` beside what holds for other dates and for scanners that were not judged now."""
+    judged = set(rows["scanner"])
+    others = [e for e in known if e["as_of"] != as_of.isoformat() or e["scanner"] not in judged]
+    return sorted([*others, *out], key=lambda e: tuple(str(e[name]) for name in _KEY))
 
 
 def _ineligible(
@@ -88,18 +100,11 @@ def _ineligible(
         reasons[row["symbol"]] = {"code": row["code"], "value": row["value"], "threshold": row["threshold"]}
     for symbol, reason in _floors(before, as_of, symbols, params).items():
         reasons.setdefault(symbol, reason)
-    for symbol in _without_rules(metadata, symbols, params):
+    consent = params.universe.accept_inferred_metadata
+    for symbol in incomplete(metadata, before.symbols(as_of), symbols, accept_inferred=consent):
         reasons.setdefault(symbol, {"code": "METADATA_INCOMPLETE", "value": None, "threshold": None})
-    keys = (
-        rows.select("symbol", "logic", "direction")
-        .unique(maintain_order=True)
-        .sort("symbol", "logic", "direction")
-    )
-    return [
-        {"as_of": as_of.isoformat(), "symbol": s, "logic": logic, "direction": d, **reasons[s]}
-        for s, logic, d in keys.iter_rows()
-        if s in reasons
-    ]
+    keys = rows.with_columns(pl.col("as_of").cast(pl.String)).select(_KEY).sort(_KEY)
+    return [row | reasons[row["symbol"]] for row in keys.iter_rows(named=True) if row["symbol"] in reasons]
 
 
 def _floors(
@@ -121,11 +126,3 @@ def _floors(
             ):
                 found.setdefault(symbol, {"code": code, "value": row[name], "threshold": floor})
     return found
-
-
-def _without_rules(metadata: pl.DataFrame, symbols: list[str], params: PublishParams) -> list[str]:
-    structural = pl.all_horizontal([(pl.col(c) > 0).fill_null(False) for c in ("tick_size", "lot_size")])
-    precise = pl.col("price_precision").is_not_null()
-    accepted = (pl.col("provenance") != "inferred") | pl.lit(params.universe.accept_inferred_metadata)
-    complete = metadata.filter(structural & precise & accepted)["symbol"]
-    return sorted(set(symbols) - set(complete))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)  # the stages of data.full share one request
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ImportRequest(_Request):
@@ -57,6 +57,15 @@ class CandidatesRequest(_Request):
     as_of: date | None = None
     snapshot: str | None = None
     refresh: bool = False
+
+
+class ClearRequest(_Request):
+    """`data health clear`: a person answers for a finding of a symbol."""
+
+    symbol: str
+    code: str
+    reason: Annotated[str, Field(min_length=10)]
+    actor: Annotated[str, Field(min_length=1)]
 
 
 class PlainRequest(_Request):

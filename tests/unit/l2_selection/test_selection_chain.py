@@ -129,8 +129,8 @@ def loaded(chain: dict[str, Any], *names: str) -> list[Loaded[Any]]:
 
 
 def test_every_gate_of_selection_passes(chain: dict[str, Any]) -> None:
-    inputs = loaded(chain, "features_matrix", "selection_features", "selection_scores", "portfolio_candidates",
-                    "selection_audit", "portfolio_candidates_raw")  # fmt: skip
+    inputs = loaded(chain, "features_matrix", "selection_features", "selection_scores",
+                    "portfolio_candidates", "selection_audit", "portfolio_candidates_raw")  # fmt: skip
     judgements = [
         judge_l1_l2(*inputs, run=RUN),
         judge_winner_floor(*loaded(chain, "portfolio_candidates", "selection_audit"), run=RUN),

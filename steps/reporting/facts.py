@@ -60,6 +60,7 @@ class Facts:
     positions : rows of the primary risk profile, largest first
     risk : (atom, weight, share of the portfolio's variance) of the primary risk profile
     correlation : of the streams, conditioned, in the order of `ordered`, which is by cluster
+    chosen_from : date of the first row on which weights were chosen
     streams : compounded index of every winner's stream, 1.0 before the first row
     """
 
@@ -81,6 +82,7 @@ class Facts:
     ordered: list[str]
     correlation: Floats
     dates: list[Any]
+    chosen_from: Any
     streams: dict[str, Floats]
     model: Any
     warnings: list[tuple[str, str]]
@@ -153,7 +155,7 @@ def profile_facts(
         totals = profile.totals if flat is None else flat.totals
         found.append(ProfileFacts(
             name=name, status=profile.status if flat is None else flat.status, reason=profile.reason or "",
-            chain=" > ".join(f"{step.profile} {step.outcome}" for step in profile.fallback_chain),
+            chain=_chain(profile.fallback_chain),
             atoms=atoms, net={} if flat is None else {a.Symbol: a.Net_Weight for a in flat.assets},
             effective=1.0 / float(w @ w) if w.any() else None, vol=vol if vol > 0 else None,
             sharpe=(float(mu @ w) - rate) / vol if vol > 0 else None, beta=bounds.beta,
@@ -163,6 +165,11 @@ def profile_facts(
             growth=compounded(streams, atoms),
         ))  # fmt: skip
     return found
+
+
+def _chain(attempts: Sequence[Any]) -> str:
+    """What was tried, in order; empty where the first attempt stood."""
+    return " > ".join(f"{a.profile} {a.outcome}" for a in attempts) if len(attempts) > 1 else ""
 
 
 def compounded(streams: pl.DataFrame, weights: Mapping[str, float]) -> Floats:

@@ -8,7 +8,7 @@ from quantctl.steps.reporting.facts import Facts
 
 WALK_FORWARD = (
     "Walk-forward is off (`backtest.enabled: false`) until the simulation exists. Every figure of risk and "
-    "return here is in-sample: the weights were chosen on the returns that they are measured on."
+    "return here is in-sample: the weights were chosen on returns that they are measured on."
 )
 SIMULATED = "The data are simulated: they come from the built-in market, not from an exchange."
 
@@ -74,7 +74,7 @@ def _funnel(facts: Facts) -> list[str]:
 
 def _winners(facts: Facts) -> list[str]:
     rows = [
-        [str(w.rank), w.symbol, w.direction, w.logic, w.cluster, f"{w.alpha_score:.4f}",
+        [str(w.rank), w.symbol, w.direction, w.logic, w.cluster, f"{w.alpha_score:.3g}",
         str(w.stage_admitted),
          f"{w.adv / 1e6:,.2f}"]
         for w in facts.winners
@@ -104,10 +104,11 @@ def _regime(facts: Facts) -> list[str]:
     ]
     header = ["component", "value", "of noise", "z", "adds to score"]
     hmm = "accepted" if regime.hmm.accepted else f"not accepted ({regime.hmm.reason})"
-    growth = f"{percent(regime.growth.ann, '+.1f')} % per year, t {number(regime.growth.t, '+.2f')}"
+    mean, t = percent(regime.growth.ann, "+.1f"), number(regime.growth.t, "+.2f")
+    growth = f"Mean return of the last rows {mean} % per year, t {t}"
     return [
         "## Regime", "", f"{labels}; score {regime.score:.3f} (noise reads about 1) over {regime.n} rows.",
-        f"Hidden Markov model: {regime.hmm.state}, {hmm}.", f"Growth {growth}.",
+        f"Hidden Markov model: {regime.hmm.state}, {hmm}.", f"{growth}.",
         "", *table(header, rows, "lrrrr"),
     ]  # fmt: skip
 

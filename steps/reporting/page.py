@@ -10,6 +10,7 @@ from quantctl.steps.reporting.markdown import SIMULATED, WALK_FORWARD, number, p
 from quantctl.steps.reporting.plots import MOST_BARS, MOST_STREAMS, draw
 
 MOST_ROWS = 30
+MOST_CLUSTERS = 12
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport"
 content="width=device-width,initial-scale=1">
@@ -34,7 +35,8 @@ th{text-align:left;color:#5b6472;font-weight:500;vertical-align:bottom}
 td,th{padding:.24rem .55rem;border-bottom:1px solid #eef0f3;white-space:nowrap}
 td:first-child,th:first-child{padding-left:0}.n{text-align:right;font-variant-numeric:tabular-nums}
 .heat td{border:1px solid #fff;text-align:right;font-variant-numeric:tabular-nums;padding:.16rem .45rem}
-.heat{table-layout:fixed}.heat td:first-child{text-align:left}.lead{font-weight:650}.wrap{white-space:normal}
+.heat{table-layout:fixed}.heat th:first-child{width:17%}
+.heat td:first-child{text-align:left}.lead{font-weight:650}.wrap{white-space:normal}
 .bar{width:55%}.bar i{display:block;height:.8rem;background:#0072B2;border-radius:2px;min-width:1px}
 .bar i.v{background:#E69F00}code{font-size:.87em;overflow-wrap:anywhere}ul{margin:0;padding-left:1.1rem}
 @media(max-width:900px){.grid{grid-template-columns:1fr}}
@@ -51,7 +53,8 @@ td:first-child,th:first-child{padding-left:0}.n{text-align:right;font-variant-nu
 <p class="note">Coloured: each risk profile, rebalanced daily, before costs (bold: {{ f.primary }}). Grey:
 streams of
 winners{% if f.streams|length > most_streams %}, {{ most_streams }} of {{ f.streams|length }}{% endif %}.
-{{ walk_forward }}</p></section>
+Dotted: first day of the
+window that chose the weights. {{ walk_forward }}</p></section>
 <section class="wide"><h2>Risk profiles</h2><table><thead><tr><th>profile</th><th>status</th>
 <th class="n">atoms</th>
 <th class="n">effective<br>number</th><th class="n">largest<br>%</th><th class="n">volatility<br>% a year</th>
@@ -102,16 +105,18 @@ accepted){% endif %}.</p></section></div>
 </td></tr>{% endfor %}</table><p class="note">An atom counts once for each rule that it fails.</p></section>
 <section><h2>Clusters of raw returns</h2><table><thead><tr><th>cluster</th><th class="n">pool symbols</th>
 <th class="n">winners</th><th class="n">mean correlation</th></tr>
-</thead>{% for key, size, won, rho in f.clusters %}
+</thead>{% for key, size, won, rho in clusters %}
 <tr><td>{{ key }}</td><td class="n">{{ size }}</td><td class="n">{{ won }}</td>
 <td class="n">{{ "%+.2f"|format(rho) }}</td>
-</tr>{% endfor %}</table></section></div>
+</tr>{% endfor %}</table>
+{% if f.clusters|length > clusters|length %}<p class="note">And {{ f.clusters|length - clusters|length }} clusters of
+at most {{ clusters[-1][1] }} symbols.</p>{% endif %}</section></div>
 <section class="wide"><h2>Winners</h2><p class="note" style="margin:0 0 .5rem">{{ f.relaxation }}</p>
 <table><thead><tr>
 <th class="n">rank</th><th>symbol</th><th>direction</th><th>logic</th><th class="n">cluster</th>
 <th class="n">alpha score</th><th class="n">rung</th><th class="n">turnover, M USD a day</th></tr></thead>
 {% for w in winners %}<tr><td class="n">{{ w.rank }}</td><td>{{ w.symbol }}</td><td>{{ w.direction }}</td>
-<td>{{ w.logic }}</td><td class="n">{{ w.cluster }}</td><td class="n">{{ "%.4f"|format(w.alpha_score) }}</td>
+<td>{{ w.logic }}</td><td class="n">{{ w.cluster }}</td><td class="n">{{ "%.3g"|format(w.alpha_score) }}</td>
 <td class="n">{{ w.stage_admitted }}</td><td class="n">{{ "{:,.2f}".format(w.adv / 1e6) }}</td>
 </tr>{% endfor %}</table>
 </section>
@@ -138,7 +143,7 @@ def page(facts: Facts) -> str:
         len(heat) - MOST_ROWS),
         funnel=[(name, count, f"{100 * count / largest:.2f}") for name, count in facts.funnel],
         vetoes=[(place, code, count, f"{100 * count / most:.2f}") for place, code, _, count in facts.vetoes],
-        winners=sorted(facts.winners, key=lambda w: (w.direction, w.rank)), most_streams=MOST_STREAMS,
+        winners=sorted(facts.winners, key=lambda w: (w.direction, w.rank)), most_streams=MOST_STREAMS, clusters=facts.clusters[:MOST_CLUSTERS],
         most_bars=MOST_BARS,
     )  # fmt: skip
 

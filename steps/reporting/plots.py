@@ -74,7 +74,7 @@ def _growth(facts: Facts) -> Callable[[Any], None]:
     def paint(figure: Any) -> None:
         upper, lower = figure.subplots(
             2, 1, sharex=True,
-            gridspec_kw={"height_ratios": [3, 1], "hspace": 0.08, "left": 0.055, "right": 0.86, "top": 0.98,
+            gridspec_kw={"height_ratios": [3, 1], "hspace": 0.08, "left": 0.07, "right": 0.84, "top": 0.98,
                          "bottom": 0.07},
         )  # fmt: skip
         dates, streams = _thin(facts.dates), sorted(facts.streams.items())
@@ -95,6 +95,7 @@ def _growth(facts: Facts) -> Callable[[Any], None]:
         _name_ends(upper, ends, facts.primary)
         lower.set_ylabel("drawdown, %")
         for axes in (upper, lower):
+            axes.axvline(facts.chosen_from, color="#6b7280", linewidth=0.9, linestyle=":")
             axes.grid(axis="y", color="#e5e7eb", linewidth=0.6)
             axes.margins(x=0.0)
 
@@ -119,19 +120,29 @@ def _log_axis(axes: Any) -> None:
 def _name_ends(axes: Any, ends: list[tuple[float, str, str]], primary: str) -> None:
     """Names of the curves beside their last value, moved apart where they would overlap."""
     low, high = np.log(axes.get_ylim())
-    place = -1.0
-    for value, name, colour in sorted(ends):
-        place = max((float(np.log(value)) - low) / (high - low), place + 0.055)
+    ends = sorted(ends)
+    wanted = [(float(np.log(value)) - low) / (high - low) for value, _, _ in ends]
+    for (value, name, colour), place in zip(ends, _apart(wanted, 0.058), strict=True):
         weight = "bold" if name == primary else "normal"
         text = f"{name}  {100 * (value - 1):+.0f} %"
         axes.text(1.01, place, text, transform=axes.transAxes, color=colour, va="center", fontweight=weight)
+
+
+def _apart(places: Sequence[float], gap: float) -> list[float]:
+    """Ascending places moved up to stand `gap` apart, then down again so that none is above 0.98."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + gap) if moved else place)
+    for k in range(len(moved) - 1, -1, -1):
+        moved[k] = min(moved[k], 0.98 - gap * (len(moved) - 1 - k))
+    return moved
 
 
 def _margin(facts: Facts) -> float:
     """Share of the width that the names beside the correlation plot need."""
     if len(facts.ordered) > MOST_CELLS:
         return 0.04
-    return 0.02 + 0.0125 * max((len(facts.labels[name]) for name in facts.ordered), default=0)
+    return 0.03 + 0.014 * max((len(facts.labels[name]) for name in facts.ordered), default=0)
 
 
 def _height(facts: Facts) -> float:
@@ -169,17 +180,23 @@ def _correlation(facts: Facts) -> Callable[[Any], None]:
 
 
 def _bars(
-    figure: Any, names: Sequence[str], values: Sequence[float], colours: Sequence[str], form: str
+    figure: Any,
+    names: Sequence[str],
+    values: Sequence[float],
+    colours: Sequence[str],
+    form: str,
+    past: Sequence[float] = (),
 ) -> Any:
-    """Horizontal bars, first on top, each with its number; returns the axes."""
+    """Horizontal bars, first on top, each with its number, which stands beyond `past` too; returns the axes."""
     left = 0.03 + 0.0155 * max((len(name) for name in names), default=0)
     axes = figure.add_axes((left, 0.02, 0.93 - left, 0.96))
     places = range(len(names))
     axes.barh(places, values, color=colours, height=0.7)
     span = max((abs(value) for value in values), default=1.0) or 1.0
-    for place, value in zip(places, values, strict=True):
-        gap, side = (0.015 * span, "left") if value >= 0 else (-0.015 * span, "right")
-        axes.text(value + gap, place, format(value, form), va="center", ha=side, fontsize=8, color="#374151")
+    for place, value, mark in zip(places, values, past or values, strict=True):
+        gap, side = (0.02 * span, "left") if value >= 0 else (-0.015 * span, "right")
+        end = max(value, mark) if value >= 0 else value
+        axes.text(end + gap, place, format(value, form), va="center", ha=side, fontsize=8, color="#374151")
     axes.set_yticks(places, names, fontsize=8.5)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(
@@ -196,10 +213,12 @@ def _risk(facts: Facts) -> Callable[[Any], None]:
     def paint(figure: Any) -> None:
         rows = facts.risk[:MOST_BARS]
         names = [facts.labels[atom] for atom, _, _ in rows]
-        axes = _bars(figure, names, [100 * share for _, _, share in rows], [BLUE] * len(rows), ".1f")
-        axes.plot([100 * weight for _, weight, _ in rows], range(len(rows)), "D", color="#E69F00",
-        markersize=3.6,
-                  markeredgecolor="#ffffff", markeredgewidth=0.6)  # fmt: skip
+        shares, weights = [100 * share for _, _, share in rows], [100 * weight for _, weight, _ in rows]
+        axes = _bars(figure, names, shares, [BLUE] * len(rows), ".1f", weights)
+        axes.plot(
+            weights, range(len(rows)), "D", color="#E69F00", markersize=3.6, markeredgecolor="#ffffff",
+            markeredgewidth=0.6,
+        )  # fmt: skip
 
     return paint
 

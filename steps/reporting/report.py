@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def report(
         cluster_of=dict(zip(atoms["atom"].to_list(), atoms["cluster"].to_list(), strict=True)),
         ordered=ordered, correlation=corr, dates=synthetic_returns["date"].cast(pl.Date).to_list(),
         streams={n: derive.compounded(synthetic_returns, {n: 1.0}) for n in sorted(atoms["atom"].to_list())},
-        model=allocation_trace.model,
+        model=allocation_trace.model, chosen_from=date.fromisoformat(allocation_trace.window.first),
         warnings=derive.warnings_of(foundation_report, selection_audit, regime, allocation_trace),
     )  # fmt: skip
     return _written(facts, html=params.report.html)

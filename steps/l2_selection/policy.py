@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from quantctl.contracts.records.selection import Winners
+from quantctl.contracts.records.selection import StageAttempt, Winners
 from quantctl.contracts.stage import Finding, Outcome, RunFacts, stage
 from quantctl.steps.l2_selection.audit import Evidence, audit_of
-from quantctl.steps.l2_selection.decision import Decision, PolicyParams, choose
+from quantctl.steps.l2_selection.decision import PolicyParams, choose
 
 if TYPE_CHECKING:
     from quantctl.contracts.records.candidates import RawPool
@@ -38,19 +38,24 @@ def decide(
     audit = audit_of(decision, evidence, params, run)
     return Outcome(
         outputs={"portfolio_candidates": winners, "selection_audit": audit},
-        findings=[*attempts(decision), *decision.warnings],
+        findings=[*attempts(audit.stages), *decision.warnings],
         metrics={**audit.counts, "relaxation_stage": audit.relaxation_stage},
     )
 
 
-def attempts(decision: Decision) -> list[Finding]:
-    """One `STAGE_ATTEMPT` per rung tried, with its winners before the cap."""
+def attempts(stages: list[StageAttempt]) -> list[Finding]:
+    """One `STAGE_ATTEMPT` per rung tried: winners before the cap, what relaxes, vetoes by code."""
     return [
         Finding(
             level="INFO",
             code="STAGE_ATTEMPT",
-            message=f"rung {rung.number} admits {len(rung.winners)}",
-            details={"stage": rung.number, "n_winners": len(rung.winners)},
+            message=f"rung {tried.stage} admits {tried.n_winners}",
+            details={
+                "stage": tried.stage,
+                "n_winners": tried.n_winners,
+                **{name: tried.thresholds[name] for name in ("entropy_max", "efficiency_min")},
+                "vetoes_by_code": tried.vetoes_by_code,
+            },
         )
-        for rung in decision.rungs
+        for tried in stages
     ]

@@ -13,7 +13,12 @@ from quantctl.contracts.codes import exit_of
 from quantctl.contracts.errors import ContractError
 from quantctl.contracts.frames.features import FeatureFrame
 from quantctl.contracts.frames.selection import Scores
+from quantctl.contracts.settings.features import FeaturesSettings
+from quantctl.contracts.settings.htr import HtrSettings
+from quantctl.contracts.settings.ranking import RankingSettings
+from quantctl.contracts.settings.selection import SelectionSettings
 from quantctl.steps.l2_selection.candidates import Candidates
+from quantctl.steps.l2_selection.decision import PolicyParams, choose
 from quantctl.steps.l2_selection.filters.friction import friction, hurdle
 from quantctl.steps.l2_selection.filters.veto import HARD_FEATURES, veto_class
 
@@ -229,6 +234,33 @@ def test_a_candidate_that_vanished_is_an_error(selection: SimpleNamespace) -> No
     lost = Careless(**{**world.__dict__, "dropped": {"BINANCE:C002USDT": "HISTORY_SHORT"}})
     with pytest.raises(ContractError, match="neither a column"):
         selection.run(lost)
+
+
+def test_scores_and_clusters_must_cover_the_same_candidates(selection: SimpleNamespace) -> None:
+    world = selection.make(20)
+    done = selection.run(world)
+    params = PolicyParams(
+        features=FeaturesSettings(),
+        selection=SelectionSettings(),
+        htr=HtrSettings(),
+        ranking=RankingSettings(),
+    )
+    with pytest.raises(ContractError) as caught:
+        choose(done.features, done.scores.head(19), world.clusters(), params)
+    assert (caught.value.code, caught.value.exit_code) == ("SCORES_MISMATCH", 1)
+    clusters = world.clusters()
+    fewer = clusters.model_copy(update={"clusters": {k: v for k, v in clusters.clusters.items() if k != "2"}})
+    with pytest.raises(ContractError) as caught:
+        choose(done.features, done.scores, fewer, params)
+    assert (caught.value.code, caught.value.exit_code) == ("CLUSTER_MISSING", 1)
+
+
+def test_every_attempt_is_booked_with_its_vetoes(selection: SimpleNamespace) -> None:
+    result = selection.run(spoil(selection.make(14), "efficiency", [1, 2], 0.01))
+    tried = [f.details for f in result.findings if f.code == "STAGE_ATTEMPT"]
+    assert [t["stage"] for t in tried] == [1, 2, 3, 4]
+    assert [t["efficiency_min"] for t in tried] == pytest.approx([0.05, 0.04, 0.04, 0.04])
+    assert all(t["vetoes_by_code"] == {"EFFICIENCY_LOW": 2} for t in tried)
 
 
 def test_every_veto_code_has_its_row_and_class() -> None:

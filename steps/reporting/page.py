@@ -109,7 +109,8 @@ accepted){% endif %}.</p></section></div>
 <tr><td>{{ key }}</td><td class="n">{{ size }}</td><td class="n">{{ won }}</td>
 <td class="n">{{ "%+.2f"|format(rho) }}</td>
 </tr>{% endfor %}</table>
-{% if f.clusters|length > clusters|length %}<p class="note">And {{ f.clusters|length - clusters|length }} clusters of
+{% if f.clusters|length > clusters|length %}
+<p class="note">And {{ f.clusters|length - clusters|length }} clusters of
 at most {{ clusters[-1][1] }} symbols.</p>{% endif %}</section></div>
 <section class="wide"><h2>Winners</h2><p class="note" style="margin:0 0 .5rem">{{ f.relaxation }}</p>
 <table><thead><tr>
@@ -143,7 +144,8 @@ def page(facts: Facts) -> str:
         len(heat) - MOST_ROWS),
         funnel=[(name, count, f"{100 * count / largest:.2f}") for name, count in facts.funnel],
         vetoes=[(place, code, count, f"{100 * count / most:.2f}") for place, code, _, count in facts.vetoes],
-        winners=sorted(facts.winners, key=lambda w: (w.direction, w.rank)), most_streams=MOST_STREAMS, clusters=facts.clusters[:MOST_CLUSTERS],
+        winners=sorted(facts.winners, key=lambda w: (w.direction, w.rank)), most_streams=MOST_STREAMS,
+        clusters=facts.clusters[:MOST_CLUSTERS],
         most_bars=MOST_BARS,
     )  # fmt: skip
 

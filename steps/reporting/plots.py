@@ -187,7 +187,7 @@ def _bars(
     form: str,
     past: Sequence[float] = (),
 ) -> Any:
-    """Horizontal bars, first on top, each with its number, which stands beyond `past` too; returns the axes."""
+    """Horizontal bars, first on top, each with its number beyond `past` too; returns the axes."""
     left = 0.03 + 0.0155 * max((len(name) for name in names), default=0)
     axes = figure.add_axes((left, 0.02, 0.93 - left, 0.96))
     places = range(len(names))
@@ -196,12 +196,12 @@ def _bars(
     for place, value, mark in zip(places, values, past or values, strict=True):
         gap, side = (0.02 * span, "left") if value >= 0 else (-0.015 * span, "right")
         end = max(value, mark) if value >= 0 else value
-        axes.text(end + gap, place, format(value, form), va="center", ha=side, fontsize=8, color="#374151")
+        text = format(value, form)
+        axes.text(end + gap, place, text, va="center", ha=side, fontsize=8, color="#374151")
     axes.set_yticks(places, names, fontsize=8.5)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlim(
-        min(0.0, min(values, default=0.0) - 0.22 * span), max(0.0, max(values, default=0.0) + 0.18 * span)
-    )
+    low, high = min(values, default=0.0), max((*values, *past), default=0.0)
+    axes.set_xlim(min(0.0, low - 0.22 * span), max(0.0, high + 0.18 * span))
     axes.axvline(0.0, color="#9ca3af", linewidth=0.8)
     axes.tick_params(length=0)
     axes.set_xticks([])

@@ -64,9 +64,11 @@ def import_(
         else ()
     )
     body = {
-        "paths": [str(path.absolute()) for path in paths], "table": table, "exchange": exchange, "calendar": calendar,
+        "paths": [str(path.absolute()) for path in paths], "table": table, "exchange": exchange,
+        "calendar": calendar,
         "mapping": pairs(maps), "close_only": close_only, "as_of": day(as_of), "strict": strict,
-        "known_at": known_at, "valid_from": day(valid_from), "reason": reason, "scanners": as_json(definitions(names)),
+        "known_at": known_at, "valid_from": day(valid_from), "reason": reason,
+        "scanners": as_json(definitions(names)),
     }  # fmt: skip
     if table not in ("bars_1d", "candidates", "instruments") or known_at not in ("session", "now"):
         raise ConfigError(
@@ -248,6 +250,4 @@ def publish(
     """Make the newest version of the lakehouse `latest`."""
     from quantctl.workflows.dataops.requests import CandidatesRequest
 
-    return _run(
-        ctx, "data.publish", CandidatesRequest(scanners={}, as_of=day(as_of)), profile, run_id, json_
-    )
+    return _run(ctx, "data.publish", CandidatesRequest(scanners={}, as_of=day(as_of)), profile, run_id, json_)

@@ -173,14 +173,18 @@ def _toxic(table: pl.DataFrame, limits: ToxicitySettings) -> list[pl.DataFrame]:
     return [
         _finding(table, jump > limits.max_abs_return, "TOXIC", "RETURN_SPIKE", "hard", value=jump,
                  threshold=limits.max_abs_return, day="jump_date"),
-        _finding(table, (jump > limits.warn_abs_return) & (jump <= limits.max_abs_return), "OK", "RETURN_LARGE",
+        _finding(table, (jump > limits.warn_abs_return) & (jump <= limits.max_abs_return), "OK",
+            "RETURN_LARGE",
                  "warn", value=jump, threshold=limits.warn_abs_return, day="jump_date"),
-        _finding(table, pl.col("nonpositive") > 0, "TOXIC", "PRICE_NONPOSITIVE", "hard", value=pl.col("nonpositive"),
+        _finding(table, pl.col("nonpositive") > 0, "TOXIC", "PRICE_NONPOSITIVE", "hard",
+            value=pl.col("nonpositive"),
                  threshold=0.0),
-        _finding(table, pl.col("bad") > 0, "TOXIC", "OHLC_INVALID", "hard", value=pl.col("bad"), threshold=0.0),
+        _finding(table, pl.col("bad") > 0, "TOXIC", "OHLC_INVALID", "hard", value=pl.col("bad"),
+            threshold=0.0),
         _finding(table, pl.col("stall"), "TOXIC", "PRICE_STALL", "soft", value=pl.lit(limits.stall_bars),
                  threshold=float(limits.stall_bars)),
-        _finding(table, spike, "TOXIC", "VOLUME_SPIKE", "soft", value=pl.when(flat).then(volume / mean).otherwise(z),
+        _finding(table, spike, "TOXIC", "VOLUME_SPIKE", "soft",
+            value=pl.when(flat).then(volume / mean).otherwise(z),
                  threshold=limits.volume_z),
     ]  # fmt: skip
 
@@ -242,6 +246,7 @@ def _verdicts(table: pl.DataFrame, findings: pl.DataFrame, settings: DataSetting
     status = pl.coalesce("status", "fine")
     allowed = ELIGIBLE if settings.strict else (*ELIGIBLE, "DEGRADED_GAPS")
     return joined.select(
-        "symbol", status.alias("status"), status.is_in(allowed).alias("eligible"), "code", "value", "threshold",
+        "symbol", status.alias("status"), status.is_in(allowed).alias("eligible"), "code", "value",
+        "threshold",
         pl.col("reason").fill_null(""),
     )  # fmt: skip

@@ -84,7 +84,7 @@ def check_bars(
     judged = _judged(frame, sessions, close_only)
     bad = judged.filter(pl.col("code").is_not_null())
     _refuse_conflicts(bad, strict)
-    counts |= {code: rows for code, rows in bad["code"].value_counts(sort=True).iter_rows()}
+    counts |= dict(bad["code"].value_counts(sort=True).iter_rows())
     by_symbol.append(bad.select("symbol", "code"))
     return CheckedBars(
         accepted=_accepted(judged.filter(pl.col("code").is_null()), close_only),

@@ -52,7 +52,8 @@ def exchange_info_rows(info: Mapping[str, Any], exchange: str, *, perpetual: boo
             "symbol": f"{exchange}:{entry['symbol']}{'.P' if perpetual else ''}",
             "base": entry.get("baseAsset"), "quote": entry.get("quoteAsset"),
             "asset_type": "perp" if perpetual else "spot",
-            "tick_size": tick, "lot_size": _amount(lot.get("stepSize")), "min_qty": _amount(lot.get("minQty")),
+            "tick_size": tick, "lot_size": _amount(lot.get("stepSize")),
+            "min_qty": _amount(lot.get("minQty")),
             "max_qty": _amount(lot.get("maxQty")),
             "min_notional": _amount(least.get("minNotional", least.get("notional"))),
             "price_precision": None if tick is None else max(0, -int(tick.normalize().as_tuple().exponent)),
@@ -172,7 +173,8 @@ def _inferred_row(row: Mapping[str, Any]) -> dict[str, Any]:
     tick = None if places > MAX_DECIMALS else Decimal(1).scaleb(-places)
     return {
         "symbol": row["symbol"], "venue": row["venue"], "tick_size": tick,
-        "lot_size": None if lots > MAX_DECIMALS else Decimal(1).scaleb(-lots), "min_qty": None, "max_qty": None,
+        "lot_size": None if lots > MAX_DECIMALS else Decimal(1).scaleb(-lots), "min_qty": None,
+        "max_qty": None,
         "min_notional": None, "price_precision": None if tick is None else places,
         "min_notional_reason": "NOT_INFERABLE", "contract_size": None, "status": None,
         "valid_from": row["valid_from"], "valid_to": row["valid_to"], "provenance": "inferred",

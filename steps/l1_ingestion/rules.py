@@ -53,7 +53,7 @@ def incomplete(
 
 
 def by_provenance(table: pl.DataFrame) -> dict[str, dict[str, Any]]:
-    """Symbols, complete ones and incomplete ones of a `completeness` table per provenance (`none`: no row)."""
+    """Counts and incomplete symbols of a `completeness` table per provenance (`none`: no row)."""
     named = table.with_columns(pl.col("provenance").fill_null("none"))
     lacking = pl.col("symbol").filter(~pl.col("complete"))
     counts = grouped(named, ["provenance"], ["symbol"]).agg(

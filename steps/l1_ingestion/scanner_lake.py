@@ -120,7 +120,8 @@ def floors(name: str, definition: Definition, universe: UniverseSettings) -> tup
     for key, own, floor in pairs:
         if own is not None and own < floor:
             raise ConfigError(
-                "SCANNER_FLOOR_LOOSENED", f"{key} is {own:g}, the profile's floor {floor:g}", where=f"{name}:{key}",
+                "SCANNER_FLOOR_LOOSENED", f"{key} is {own:g}, the profile's floor {floor:g}",
+                where=f"{name}:{key}",
                 remedy="raise it, or leave it to the profile",
             )  # fmt: skip
     liquidity, volatility = (floor if own is None else own for _, own, floor in pairs)

@@ -15,7 +15,7 @@ from quantctl.contracts.stage import Finding, Outcome, RunFacts, StageParams, st
 from quantctl.lake.knowledge import end_of_day
 from quantctl.lake.snapshot import Lake
 from quantctl.steps.l0_foundation.health import Health, judge
-from quantctl.workflows.dataops.common import base_of
+from quantctl.workflows.dataops.lineage import base_of
 from quantctl.workflows.dataops.requests import PlainRequest
 
 SETTLED = ("CLEARED", "RESOLVED")
@@ -62,7 +62,8 @@ def audit_health(
     }  # fmt: skip
     bad = _unexcused(before, as_of, health)
     error = DataUnhealthy(
-        "HEALTH_UNHEALTHY", f"{len(bad)} candidates are unhealthy", where=bad[0], remedy="quantctl data health"
+        "HEALTH_UNHEALTHY", f"{len(bad)} candidates are unhealthy", where=bad[0],
+        remedy="quantctl data health"
     ) if bad and params.data.strict else None  # fmt: skip
     findings = [
         Finding(level="WARN", code=code, message=f"{number} symbols", details={"symbols": number})
@@ -107,7 +108,8 @@ def _events(
     for (symbol, code), old in sorted(state.items()) if newest else ():
         if old["status"] not in SETTLED and code != "BAR_REVISED":
             rows.append({
-                "symbol": symbol, "status": "RESOLVED", "code": code, "severity": old["severity"], "value": None,
+                "symbol": symbol, "status": "RESOLVED", "code": code, "severity": old["severity"],
+                "value": None,
                 "threshold": None, "session_date": None, "reason": "no longer found",
             })  # fmt: skip
     stamp = {

@@ -19,7 +19,7 @@ from quantctl.lake.snapshot import Snapshot
 from quantctl.lake.sources.calendars import sessions
 from quantctl.steps.l1_ingestion.bars import KEY, VALUES, CheckedBars, check_bars, revisions, session_dates
 from quantctl.steps.l1_ingestion.metadata import inferred
-from quantctl.workflows.dataops.common import asset_type_of, calendars, session_range, symbol_rows
+from quantctl.workflows.dataops.lineage import asset_type_of, calendars, session_range, symbol_rows
 
 SYMBOL_FACTS = {"base": pl.String, "quote": pl.String, "sector": pl.String}
 
@@ -92,7 +92,7 @@ def prepare(
         "bars_quarantine": _quarantine(checked.quarantined, how),
         "calendar_sessions": _unknown_sessions(days, stored),
         "symbols": _symbols(checked.accepted, codes, about, params, stored),
-        "execution_metadata": _inferred(checked.accepted, codes, stored, how),
+        "execution_metadata": _inferred(checked.accepted, stored, how),
         "health_events": _revised_events(revised, how),
     }
     last = checked.accepted["date"].max()
@@ -172,15 +172,12 @@ def _symbols(
     )  # fmt: skip
 
 
-def _inferred(
-    accepted: pl.DataFrame, codes: dict[str, str], stored: Snapshot | None, how: How
-) -> pl.DataFrame:
+def _inferred(accepted: pl.DataFrame, stored: Snapshot | None, how: How) -> pl.DataFrame:
     """Rules inferred for symbols that have none yet; closes alone imply no tick."""
     known = stored.table("execution_metadata", columns=("symbol",)) if stored else None
     fresh = (
         accepted if known is None else accepted.join(known, on="symbol", how="anti", maintain_order="left")
     )
-    del codes
     if how.close_only or fresh.is_empty():
         fresh = fresh.clear()
     return inferred(fresh, pl.col("symbol").str.split(":").list.first())
@@ -189,7 +186,8 @@ def _inferred(
 def _revised_events(revised: pl.DataFrame, how: How) -> pl.DataFrame:
     rows = [_event(row, how) for row in revised.iter_rows(named=True)]
     schema: dict[str, Any] = {
-        "event_id": pl.String, "symbol": pl.String, "status": pl.String, "code": pl.String, "severity": pl.String,
+        "event_id": pl.String, "symbol": pl.String, "status": pl.String, "code": pl.String,
+        "severity": pl.String,
         "value": pl.Float64, "threshold": pl.Float64, "session_date": pl.Date, "reason": pl.String,
         "run_id": pl.String, "actor": pl.String, "provenance": pl.String,
         "known_at": pl.Datetime("us", "UTC"), "recorded_at": pl.Datetime("us", "UTC"),
@@ -199,8 +197,10 @@ def _revised_events(revised: pl.DataFrame, how: How) -> pl.DataFrame:
 
 def _event(row: dict[str, Any], how: How) -> dict[str, Any]:
     fields = {
-        "symbol": row["symbol"], "status": "OK", "code": "BAR_REVISED", "severity": "warn", "value": row["close"],
-        "threshold": row["old_close"], "session_date": row["date"], "reason": "bar corrected (threshold: old close)",
+        "symbol": row["symbol"], "status": "OK", "code": "BAR_REVISED", "severity": "warn",
+        "value": row["close"],
+        "threshold": row["old_close"], "session_date": row["date"],
+        "reason": "bar corrected (threshold: old close)",
     }  # fmt: skip
     return fields | {
         "event_id": hash_json([*map(str, fields.values()), how.run_id])[:32], "run_id": how.run_id,

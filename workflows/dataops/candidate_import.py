@@ -16,7 +16,7 @@ from quantctl.lake.snapshot import Lake
 from quantctl.lake.sources.files import read_records
 from quantctl.steps.l1_ingestion.candidates import Record, merge, normalise
 from quantctl.workflows.dataops.bars_commit import BarParams
-from quantctl.workflows.dataops.common import base_of
+from quantctl.workflows.dataops.lineage import base_of
 from quantctl.workflows.dataops.requests import ImportRequest
 
 METADATA = (
@@ -37,7 +37,8 @@ def candidate_rows(records: list[Record], *, as_of: date, provenance: str, run_i
     rows = [
         {**{name: record[name] for name in _TEXT}, "metadata": canonical(record["metadata"]).decode(),
          **{name: _number(record["metadata"].get(name)) for name in METADATA},
-         "market_cap_rank": _number(record.get("market_cap_rank")), "volume_24h": _number(record.get("volume_24h")),
+         "market_cap_rank": _number(record.get("market_cap_rank")),
+         "volume_24h": _number(record.get("volume_24h")),
          "sector": record.get("sector"), "industry": record.get("industry"),
          "known_at": record.get("known_at") or end_of_day(as_of)}
         for record in records

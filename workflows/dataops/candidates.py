@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from quantctl.contracts.errors import ConfigError, DataMissing, QuantError
+from quantctl.contracts.grouping import grouped
 from quantctl.contracts.settings.data import DataSettings
 from quantctl.contracts.settings.discovery import DiscoverySettings
 from quantctl.contracts.settings.universe import UniverseSettings
@@ -18,7 +19,7 @@ from quantctl.steps.l1_ingestion.candidates import Record, merge
 from quantctl.steps.l1_ingestion.scanner import Definition
 from quantctl.steps.l1_ingestion.scanner_lake import Scan, market_at, needs_history, scan, with_performance
 from quantctl.workflows.dataops.candidate_import import candidate_rows
-from quantctl.workflows.dataops.common import base_of
+from quantctl.workflows.dataops.lineage import base_of
 from quantctl.workflows.dataops.requests import CandidatesRequest
 
 HISTORY_DAYS = 560
@@ -106,10 +107,8 @@ def _scans(
     at = before.decision_time(as_of)
     history = any(needs_history(definition) for definition in wanted.values())
     symbols = before.symbols(as_of)
-    last = (
-        before.sessions(end=as_of)
-        .group_by("code", maintain_order=True)
-        .agg(pl.col("date").max().alias("last_session"))
+    last = grouped(before.sessions(end=as_of), ["code"], ["date"]).agg(
+        pl.col("date").last().alias("last_session")
     )
     start = as_of - timedelta(days=HISTORY_DAYS if history else 10)
     bars = before.table("bars_1d", start=start, end=as_of, known_at=at).join(
@@ -148,8 +147,10 @@ def _record(name: str, definition: Definition, row: dict[str, Any]) -> Record:
     metadata |= {field: row[field] for field in ("perf_1m", "perf_3m") if row.get(field) is not None}
     known = [at for at in (row["known_at"], row.get("features_known_at")) if at is not None]
     return {
-        "symbol": row["symbol"], "exchange": row["exchange"], "asset_type": row["asset_type"] or definition.asset_type,
-        "identity": row["symbol"], "direction": definition.intent, "logic": definition.logic, "metadata": metadata,
+        "symbol": row["symbol"], "exchange": row["exchange"],
+        "asset_type": row["asset_type"] or definition.asset_type,
+        "identity": row["symbol"], "direction": definition.intent, "logic": definition.logic,
+        "metadata": metadata,
         "market_cap_rank": None, "volume_24h": row["value_traded"], "sector": row.get("sector"),
         "industry": row.get("industry"), "scanner": name, "known_at": max(known),
     }  # fmt: skip
@@ -211,6 +212,7 @@ def _empty(found: dict[str, Scan], wanted: dict[str, Definition]) -> QuantError 
     if not empty:
         return None
     return DataMissing(
-        "SCANNER_EMPTY", f"{', '.join(empty)} found nothing; rows left after each rule: {found[empty[0]].stages}",
+        "SCANNER_EMPTY",
+        f"{', '.join(empty)} found nothing; rows left after each rule: {found[empty[0]].stages}",
         where=empty[0], remedy="quantctl data features first, or see reports/scans.json",
     )  # fmt: skip

@@ -11,7 +11,7 @@ from quantctl.contracts.errors import ConfigError, DataMissing
 from quantctl.contracts.stage import Finding, Outcome, RunFacts, stage
 from quantctl.lake.snapshot import Lake, Snapshot
 from quantctl.workflows.dataops.audit import EVENT_SCHEMA, SETTLED
-from quantctl.workflows.dataops.common import base_of
+from quantctl.workflows.dataops.lineage import base_of
 from quantctl.workflows.dataops.requests import ClearRequest
 
 

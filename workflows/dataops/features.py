@@ -17,7 +17,7 @@ from quantctl.contracts.settings.ratings import RatingsSettings
 from quantctl.contracts.stage import Finding, Outcome, RunFacts, StageParams, stage
 from quantctl.lake.snapshot import Lake, Snapshot
 from quantctl.steps.l1_ingestion.feature_store import compute_features, definition_hash, feature_parameters
-from quantctl.workflows.dataops.common import base_of, coverage_facts, facts_of
+from quantctl.workflows.dataops.lineage import base_of, coverage_facts, facts_of
 from quantctl.workflows.dataops.requests import ScopeRequest
 
 MAX_LAG = 3  # sessions by which the last feature row may trail the last bar
@@ -57,10 +57,12 @@ def backfill_features(
         for s in sorted(failed)[:50]
     ]
     if computed.is_empty():
-        error = (
-            None if request.allow_empty else DataMissing("FEATURE_FETCH_ZERO", "no symbol in scope has bars")
+        nothing = DataMissing("FEATURE_FETCH_ZERO", "no symbol in scope has bars")
+        return Outcome(
+            {"feature_ingest_coverage": coverage},
+            findings=findings,
+            error=None if request.allow_empty else nothing,
         )
-        return Outcome({"feature_ingest_coverage": coverage}, findings=findings, error=error)
     report = _validated(bars, computed, failed)
     outputs = {"feature_report": report, "feature_ingest_coverage": coverage}
     rows = _fresh(before, computed, scope).with_columns(run_id=pl.lit(run.run_id))
@@ -71,9 +73,9 @@ def backfill_features(
     }
     snapshot = lake.commit({"features_daily": rows}, txn=txn, at=now, facts=facts)
     bad = sum(len(report[name]) for name in ("lagging", "missing"))
-    error = GateFailed("FEATURE_VALIDATION", f"{bad} symbols lag or lack features", where="reports/feature_report.json") if (
-        bad and params.data.strict
-    ) else None  # fmt: skip
+    error = GateFailed(
+        "FEATURE_VALIDATION", f"{bad} symbols lag or lack features", where="reports/feature_report.json"
+    ) if bad and params.data.strict else None  # fmt: skip
     metrics = {"symbols": len(present), "rows": rows.height, "snapshot": snapshot.id}
     return Outcome(outputs, findings=findings, metrics=metrics, error=error)
 
@@ -138,7 +140,8 @@ def _validated(bars: pl.DataFrame, computed: pl.DataFrame, failed: dict[str, str
     return {
         "schema_version": 1, "rows": computed.height, "symbols": joined.height, "missing": sorted(failed),
         "lagging": late["symbol"].to_list(), "out_of_bounds": bounds,
-        "nulls": {name: int(count) for name, count in zip(numbers.columns, numbers.null_count().row(0), strict=True)},
+        "nulls": {name: int(count) for name, count in zip(numbers.columns, numbers.null_count().row(0),
+            strict=True)},
         "definition_hash": str(computed["definition_hash"][0]) if computed.height else "",
         "finite": bool(np.all([numbers[name].is_finite().fill_null(True).all() for name in numbers.columns])),
     }  # fmt: skip

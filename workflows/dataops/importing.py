@@ -18,7 +18,7 @@ from quantctl.lake.sources.files import BarFile, Reading, read_bars, read_docume
 from quantctl.steps.l1_ingestion.metadata import changes, exchange_info_rows, table
 from quantctl.workflows.dataops.bars_commit import BarParams, How, Prepared, prepare
 from quantctl.workflows.dataops.candidate_import import import_candidates
-from quantctl.workflows.dataops.common import base_of, coverage_facts, facts_of, midnight
+from quantctl.workflows.dataops.lineage import base_of, coverage_facts, facts_of, midnight
 from quantctl.workflows.dataops.requests import ImportRequest
 
 WRITES = ("import_report", "price_ingest_coverage", "candidates_rejected", "candidates_export")
@@ -46,7 +46,8 @@ def _bars(lake: Lake, request: ImportRequest, now: datetime, params: BarParams, 
         return _already(files, known)
     today = now.astimezone(UTC).date()
     how = How(
-        as_of=min(request.as_of or today, today - timedelta(days=1)), source="import", provenance="reconstructed",
+        as_of=min(request.as_of or today, today - timedelta(days=1)), source="import",
+        provenance="reconstructed",
         now=now, known_at=request.known_at, close_only=request.close_only, strict=request.strict,
         given=request.calendar, run_id=run.run_id,
     )  # fmt: skip
@@ -99,13 +100,15 @@ def _findings(ready: Prepared) -> list[Finding]:
 
 def _report(files: list[BarFile], ready: Prepared, request: ImportRequest) -> dict[str, Any]:
     return {
-        "schema_version": 1, "source": "import", "request": request.model_dump(mode="json", exclude={"scanners"}),
+        "schema_version": 1, "source": "import", "request": request.model_dump(mode="json",
+            exclude={"scanners"}),
         "files": [
             {"path": str(file.path), "sha256": file.sha256, "rows": file.rows.height, "mapping": file.mapping,
              "ignored_columns": file.ignored} for file in files
         ],
         "rows": sum(file.rows.height for file in files), "accepted": ready.tables["bars_1d"].height,
-        "symbols": len(ready.symbols), "counts": ready.counts, "by_symbol": ready.checked.by_symbol.to_dicts(),
+        "symbols": len(ready.symbols), "counts": ready.counts,
+        "by_symbol": ready.checked.by_symbol.to_dicts(),
         "calendars": ready.calendars, "last": ready.last.isoformat() if ready.last else None,
     }  # fmt: skip
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import polars as pl
 
-from quantctl import __version__
 from quantctl.contracts.errors import DataMissing, DataUnhealthy
 from quantctl.contracts.settings.data import DataSettings
 from quantctl.contracts.settings.discovery import DiscoverySettings
@@ -17,9 +16,8 @@ from quantctl.lake.knowledge import end_of_day
 from quantctl.lake.snapshot import Lake, Snapshot
 from quantctl.steps.l0_foundation.health import judge
 from quantctl.steps.l1_ingestion.rules import incomplete
-from quantctl.workflows.dataops.common import base_of, facts_of
+from quantctl.workflows.dataops.lineage import base_of, facts_of
 from quantctl.workflows.dataops.requests import CandidatesRequest
-
 
 _KEY = ("as_of", "scanner", "symbol", "logic", "direction")
 
@@ -51,7 +49,7 @@ def publish(
         )  # fmt: skip
     facts: dict[str, Any] = {
         "ineligible": _beside(facts_of(before).get("ineligible", []), out, as_of, rows),
-        "product_version": __version__,
+        "product_version": run.code_version,
     }
     snapshot = lake.publish(txn=txn, at=now, facts=facts)
     report = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -14,7 +14,7 @@ from quantctl.contracts.settings.universe import UniverseSettings
 from quantctl.contracts.stage import Finding, Outcome, StageParams, stage
 from quantctl.lake.snapshot import Lake, Snapshot
 from quantctl.steps.l1_ingestion.rules import by_provenance, completeness, incomplete
-from quantctl.workflows.dataops.common import newest
+from quantctl.workflows.dataops.lineage import newest
 from quantctl.workflows.dataops.requests import PlainRequest
 
 
@@ -27,12 +27,11 @@ class RulesParams(StageParams):
 
 
 @stage("data.metadata", writes=("metadata_report",), params=RulesParams)
-def check_rules(*, lake: Lake, request: PlainRequest, now: datetime, params: RulesParams) -> Outcome:
+def check_rules(*, lake: Lake, request: PlainRequest, params: RulesParams) -> Outcome:
     """Report how complete instrument rules are; hold the share of complete candidates against the floor.
 
     `METADATA_INCOMPLETE` (exit 3) below `data.metadata.floor`. Raises `LAKE_MISSING`.
     """
-    del now
     before = newest(lake)
     if before is None or "bars_1d" not in before.manifest.tables:
         raise DataMissing("LAKE_MISSING", "there are no instruments", remedy="quantctl data import PATH")
@@ -52,7 +51,10 @@ def check_rules(*, lake: Lake, request: PlainRequest, now: datetime, params: Rul
     error = _short(share, lacking, as_of, params)
     metrics = {"symbols": whole.height, "complete": int(whole["complete"].sum()), "candidates": len(asked)}
     return Outcome(
-        {"metadata_report": report}, findings=_findings(metadata, asked, lacking), metrics=metrics, error=error
+        {"metadata_report": report},
+        findings=_findings(metadata, asked, lacking),
+        metrics=metrics,
+        error=error,
     )
 
 
@@ -73,14 +75,13 @@ def _findings(metadata: pl.DataFrame, asked: list[str], lacking: list[str]) -> l
     ]
 
 
-def _short(
-    share: float | None, lacking: list[str], as_of: Any, params: RulesParams
-) -> DataUnhealthy | None:
+def _short(share: float | None, lacking: list[str], as_of: Any, params: RulesParams) -> DataUnhealthy | None:
     floor = params.data.metadata.floor
     if share is None or share >= floor:
         return None
     return DataUnhealthy(
-        "METADATA_INCOMPLETE", f"rules of {share:.1%} of the candidates of {as_of} are complete, {floor:.1%} are asked for",
+        "METADATA_INCOMPLETE",
+        f"rules of {share:.1%} of the candidates of {as_of} are complete, {floor:.1%} are asked for",
         where=lacking[0],
         remedy="quantctl data metadata FILE, or a profile with universe.accept_inferred_metadata",
     )  # fmt: skip

@@ -17,7 +17,7 @@ from quantctl.lake.sources.simulator import SimulatedMarket, Simulation, simulat
 from quantctl.lake.sources.simulator.market import as_exchange_info
 from quantctl.steps.l1_ingestion.metadata import exchange_info_rows, table
 from quantctl.workflows.dataops.bars_commit import BarParams, How, Prepared, prepare
-from quantctl.workflows.dataops.common import base_of, coverage_facts, facts_of, midnight
+from quantctl.workflows.dataops.lineage import base_of, coverage_facts, facts_of, midnight
 from quantctl.workflows.dataops.requests import SimulateRequest
 
 
@@ -41,7 +41,8 @@ def simulate_market(
     ready.tables["execution_metadata"] = _rules(market, request)
     report = _report(request, ready, market)
     coverage = offline_coverage(
-        run_id=run.run_id, profile=run.profile, stage="price_ingest", source="simulate", expected=ready.symbols,
+        run_id=run.run_id, profile=run.profile, stage="price_ingest", source="simulate",
+        expected=ready.symbols,
         failed=dict.fromkeys(sorted(set(ready.symbols) - set(ready.accepted)), "BAR_INVALID"),
         started_at=now.isoformat(), strict=params.data.strict,
         evidence_sha256=sha256_hex(encode("import_report", report)[0]),

@@ -193,8 +193,10 @@ def _instrument(row: dict[str, object]) -> dict[str, object]:
         "quoteAsset": row["quote"],
         "isSpotTradingAllowed": True,
         "filters": [
-            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00000000", "tickSize": tick},
-            {"filterType": "LOT_SIZE", "minQty": "0.01000000", "maxQty": "9000000.00000000", "stepSize": "0.01000000"},
+            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00000000",
+                "tickSize": tick},
+            {"filterType": "LOT_SIZE", "minQty": "0.01000000", "maxQty": "9000000.00000000",
+                "stepSize": "0.01000000"},
             {"filterType": "NOTIONAL", "minNotional": "5.00000000", "applyMinToMarket": True},
         ],
     }  # fmt: skip

@@ -81,12 +81,13 @@ def _drift(rng: np.random.Generator, days: int, assets: int) -> Array:
 
 def _unit_t(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Student t with 5 degrees of freedom, unit variance, cut at 9 standard deviations."""
-    return np.clip(rng.standard_t(5.0, shape) * np.sqrt(3.0 / 5.0), -9.0, 9.0)
+    scaled: Array = np.clip(rng.standard_t(5.0, shape) * np.sqrt(3.0 / 5.0), -9.0, 9.0)
+    return scaled
 
 
 def _ar1(rng: np.random.Generator, days: int, assets: int, phi: float, deviation: float) -> Array:
     """Stationary AR(1) paths (T, n) with standard deviation `deviation`."""
-    shocks = rng.standard_normal((days, assets)) * (deviation * np.sqrt(1.0 - phi * phi))
+    shocks: Array = rng.standard_normal((days, assets)) * (deviation * np.sqrt(1.0 - phi * phi))
     shocks[0] /= np.sqrt(1.0 - phi * phi)
     for t in range(1, days):
         shocks[t] += phi * shocks[t - 1]

@@ -9,6 +9,7 @@ import polars as pl
 
 from quantctl.contracts.artifacts import path_of
 from quantctl.contracts.canonical import hash_json, sha256_hex
+from quantctl.contracts.errors import DataUnhealthy
 from quantctl.contracts.records.coverage import Coverage
 from quantctl.contracts.settings.data import DataSettings
 from quantctl.contracts.stage import RunFacts
@@ -37,7 +38,13 @@ def base_of(lake: Lake, txn: str) -> Snapshot | None:
         return newest(lake)
     if done.version == 1:
         return None
-    return lake.snapshot(lake.log.entry(done.version - 1).manifest)
+    earlier = lake.log.entry(done.version - 1)
+    if earlier is None:
+        raise DataUnhealthy(
+            "SNAPSHOT_CORRUPT", f"the log lacks version {done.version - 1}", where=str(lake.root),
+            remedy="quantctl lake verify",
+        )  # fmt: skip
+    return lake.snapshot(earlier.manifest)
 
 
 def facts_of(snapshot: Snapshot | None) -> dict[str, Any]:
@@ -101,9 +108,11 @@ def symbol_rows(
         for row in named.iter_rows(named=True)
     ]
     return named.select(
-        "symbol", pl.col("symbol").str.split(":").list.first().alias("exchange"), "base", "quote", "base_identity",
+        "symbol", pl.col("symbol").str.split(":").list.first().alias("exchange"), "base", "quote",
+        "base_identity",
         "asset_type", pl.col("multiplier").cast(pl.Float64), "leveraged", "stable", "calendar", "sector",
-        pl.lit(None, pl.String).alias("industry"), "valid_from", pl.lit(None, pl.Datetime("us", "UTC")).alias("valid_to"),
+        pl.lit(None, pl.String).alias("industry"), "valid_from", pl.lit(None, pl.Datetime("us",
+            "UTC")).alias("valid_to"),
         pl.Series("row_hash", hashes), pl.lit(provenance).alias("provenance"), "known_at",
     )  # fmt: skip
 

@@ -97,6 +97,10 @@ class RunDirectory:
         found = (path for path in self.root.rglob("*") if path.is_file())
         return {path.relative_to(self.root).as_posix(): path for path in sorted(found)}
 
+    def aside(self) -> list[str]:
+        """Relative paths of the superseded outputs in `attempts/<n>/`, sorted."""
+        return [path for path in self.files() if path.startswith("attempts/")]
+
     def _remember(self, name: str, sha256: str, value: Any) -> None:
         if len(self._memo) >= _MEMO_LIMIT:
             self._memo.pop(next(iter(self._memo)))

@@ -123,7 +123,8 @@ class _Case:
         judgement = self._judged(
             spec.id,
             lambda: judge_run(
-                self._files(), self.records, self._params(spec), self.facts, ledger_errors=ledger_errors
+                self._files(), self.records, self._params(spec), self.facts,
+                ledger_errors=ledger_errors, terminal=True,
             ),
         )
         body = verdicts.verdict(spec, judgement, self.facts, {})
@@ -182,6 +183,7 @@ class _Case:
     def _files(self) -> Mapping[str, bytes | None]:
         paths = [artifact.path for artifact in self.artifacts.values()]
         paths += [self.directory.relative(name) for name in ("resolved_manifest", "audit_ledger")]
+        paths += self.directory.aside()
         return {path: _bytes(self.directory.root / path) for path in sorted(paths)}
 
     def _recorded(self, name: str) -> dict[str, Any] | None:

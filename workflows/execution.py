@@ -183,11 +183,12 @@ class Executor:
         directory = RunDirectory(self.places.artifacts_dir, known.run_id, known.profile)
         with state.reader(self.places.state_url) as connection:
             rows = connection.execute(
-                "SELECT path, step FROM artifact_index WHERE run_id = ? ORDER BY path", (known.run_id,)
+                "SELECT path, step, attempt FROM artifact_index WHERE run_id = ? ORDER BY path",
+                (known.run_id,),
             ).fetchall() if connection else []  # fmt: skip
         for row in rows:
             if row["step"] in stages:
-                directory.move_to_attempt(row["path"], known.attempt)
+                directory.move_to_attempt(row["path"], row["attempt"])
 
     def _close_cancelled(self, worker: Worker, run_id: str, reason: str) -> None:
         from dbos import DBOS

@@ -142,6 +142,7 @@ class Session:
     def _files(self) -> dict[str, bytes | None]:
         paths = [artifact.path for artifact in self.artifacts.values()]
         paths += [self.directory.relative(name) for name in ("resolved_manifest", "audit_ledger")]
+        paths += self.directory.aside()
         return {path: _bytes(self.directory.root / path) for path in sorted(paths)}
 
     def _missing(self, spec: StageSpec, name: str) -> DataMissing:

@@ -22,7 +22,8 @@ from quantctl.contracts.errors import QuantError
 from quantctl.contracts.records.validation import Check
 from quantctl.contracts.records.weights import PhysicalPortfolio, SolverPortfolio
 from quantctl.contracts.stage import RunFacts
-from quantctl.steps.reporting.ledger_checks import Files, Records, last_outputs
+from quantctl.steps.reporting.history import Recorded, Records, recorded_files
+from quantctl.steps.reporting.ledger_checks import Files
 
 SUM = 1e-9
 KAPPA_LIMIT = 5000.0
@@ -74,8 +75,13 @@ def required(sign: bool) -> tuple[str, ...]:
     return REQUIRED + (tuple(SIGN.values()) if sign else ())
 
 
-def run_checks(evidence: Evidence, records: Records, ledger_errors: int | None) -> list[Check]:
-    """Every check in order. `ledger_errors` is the count of the ledger verdict, null without one."""
+def run_checks(
+    evidence: Evidence, records: Records, ledger_errors: int | None, *, terminal: bool
+) -> list[Check]:
+    """Every check in order.
+
+    ledger_errors : the count of the ledger verdict, null without one; terminal : the run is over
+    """
     missing = [name for name in required(evidence.sign) if not evidence.data(name)]
     evidence.check(
         not missing, "ATOMIC_MISSING_ARTIFACT", "ATOMIC_MISSING_ARTIFACTS",
@@ -88,7 +94,8 @@ def run_checks(evidence: Evidence, records: Records, ledger_errors: int | None) 
     physical = _weights(evidence, "portfolio_flattened", "FLATTEN", PhysicalPortfolio)
     _conservation(evidence, solver, physical)
     _kappa(evidence, solver)
-    _stale(evidence, records, [w for w in (solver, physical) if w is not None])
+    versions = recorded_files(records, terminal=terminal)
+    _stale(evidence, versions, [w for w in (solver, physical) if w is not None])
     evidence.check(
         ledger_errors == 0,
         "ATOMIC_LEDGER",
@@ -237,12 +244,8 @@ def _kappa(evidence: Evidence, solver: Any) -> None:
     evidence.check(not wrong, "ATOMIC_PARSE", "ATOMIC_KAPPA", f"kappa below {KAPPA_LIMIT:g}; not in {wrong}")
 
 
-def _stale(evidence: Evidence, records: Records, weights: Sequence[Any]) -> None:
-    recorded = {
-        path: output["sha256"] for path, output in last_outputs(records).items()
-        if output["name"] in ARTIFACTS and not ARTIFACTS[output["name"]].timed
-    }  # fmt: skip
-    stale = [path for path, sha in recorded.items() if _sha(evidence.files.get(path)) != sha]
+def _stale(evidence: Evidence, versions: Sequence[Recorded], weights: Sequence[Any]) -> None:
+    stale = [v.place for v in versions if _sha(evidence.files.get(v.place)) != v.sha256]
     for portfolio in weights:
         for name, sha in portfolio.inputs.items():
             if name in ARTIFACTS and not ARTIFACTS[name].timed and _sha(evidence.data(name)) != sha:

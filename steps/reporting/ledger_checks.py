@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from quantctl.contracts.artifacts import ARTIFACTS
+from quantctl.contracts.artifacts import ARTIFACTS, path_of
 from quantctl.contracts.canonical import parse_strict, sha256_hex
 from quantctl.contracts.errors import QuantError
 from quantctl.contracts.ledger_chain import line_of, verify_chain
 from quantctl.contracts.stage import Finding
+from quantctl.steps.reporting.history import STAGE, Records, recorded_files, reopenings, stages_of
 
 Files = Mapping[str, bytes | None]
-Records = Sequence[Mapping[str, Any]]
 
-STAGE = "report.validation"
 MANDATORY = (
     "gate_foundation", "gate_candidates", "gate_l0", "gate_l1_l2", "gate_winners", "gate_enrichment",
     "gate_l3", "gate_regime", "gate_l4_synthetic", "gate_l4_physical",
 )  # fmt: skip
 SIGN_VERDICTS = ("sign_test_pre_opt", "sign_test")
+LAST_VERDICTS = ("ledger_verdict", "atomic_validation")
+
+
+class _Declared(NamedTuple):
+    """A relaxation that a file declares, and the bookings of which one must be in the ledger."""
+
+    path: str
+    state: str
+    accepted: set[tuple[str, str | None]]
 
 
 def check_ledger(
@@ -29,20 +38,25 @@ def check_ledger(
     """Findings (all ERROR) of the ledger; empty when it holds.
 
     records : the ledger of the state database; projection : the bytes of `audit.jsonl`
-    files : bytes by path; sign : whether the sign gate is on; terminal : the run is over
+    files : bytes by path, those in `attempts/<n>/` among them; sign : whether the sign gate is on
+    terminal : the run is over, so it is closed and its validation has gate records too
     """
     findings = verify_chain(records, terminal=terminal)
-    findings += _traces(records) + _balance(records) + _projection(records, projection, terminal)
-    findings += _gates(records, files, sign) + _artifacts(records, files) + _untyped(records, files)
+    if findings and findings[0].code in ("LEDGER_GENESIS", "LEDGER_PARSE"):
+        return findings + _projection(records, projection, terminal)
+    findings += _closings(records) + _traces(records) + _balance(records) + _unstarted(records, terminal)
+    findings += _projection(records, projection, terminal) + _gates(records, files, sign, terminal)
+    findings += _artifacts(records, files, terminal) + _untyped(records, files)
     return findings
 
 
-def last_outputs(records: Records) -> dict[str, Mapping[str, Any]]:
-    """Path to the last reference by which a record names it."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for record in records:
-        found.update({output["path"]: output for output in record["outputs"]})
-    return found
+def _closings(records: Records) -> list[Finding]:
+    """Every `closed` but the last record is followed by REOPENED."""
+    return [
+        _error("LEDGER_TRUNCATED", f"record {here['seq']} closes the run, but no REOPENED follows it")
+        for here, after in itertools.pairwise(records)
+        if here["type"] == "closed" and after["code"] != "REOPENED"
+    ]
 
 
 def _traces(records: Records) -> list[Finding]:
@@ -84,28 +98,55 @@ def _of_this_stage(line: bytes) -> bool:
         return False
 
 
-def _gates(records: Records, files: Files, sign: bool) -> list[Finding]:
-    seen = {
-        output["name"]: output for r in records if r["type"] == "gate" for output in r["outputs"][:1]
-    }  # fmt: skip
+def _unstarted(records: Records, terminal: bool) -> list[Finding]:
+    """Per attempt every stage that it covers has one outcome, or one `skipped` record, never both."""
+    order = stages_of(records)
+    ends = Counter(
+        (str(r["step"]), int(r["attempt"]))
+        for r in records
+        if r["type"] == "stage" and r["status"] != "intent"
+    )
+    firsts = [(1, 0)] + [
+        (retry.attempt, order.index(retry.from_stage))
+        for retry in reopenings(records, terminal=terminal) if retry.from_stage in order
+    ]  # fmt: skip
+    last = firsts[-1][0]
+    wrong = [
+        (step, attempt, ends[step, attempt]) for attempt, first in firsts for step in order[first:]
+        if ends[step, attempt] != 1 and (terminal or (attempt, step) != (last, STAGE))
+    ]  # fmt: skip
+    return [
+        _error("LEDGER_UNBALANCED", f"{step} attempt {attempt}: {n} outcomes or skipped records, not 1")
+        for step, attempt, n in wrong
+    ]
+
+
+def _gates(records: Records, files: Files, sign: bool, terminal: bool) -> list[Finding]:
+    """Every mandatory gate has a record with the sha256 of its verdict file, and the same counts."""
+    standing = {v.name: v for v in recorded_files(records, terminal=terminal) if not v.aside}
+    booked = {r["outputs"][0]["name"]: r for r in records if r["type"] == "gate" and r["outputs"]}
     found = []
-    for name in (*MANDATORY, *(SIGN_VERDICTS if sign else ())):
-        path = ARTIFACTS[name].path
-        data = files.get(path)
-        recorded = seen.get(name, {}).get("sha256")
-        if recorded is None or data is None or sha256_hex(data) != recorded:
+    for name in (*MANDATORY, *(SIGN_VERDICTS if sign else ()), *(LAST_VERDICTS if terminal else ())):
+        path = path_of(name, profile=str(records[0]["profile"]), run_id=str(records[0]["run_id"]))
+        data, record = files.get(path), booked.get(name)
+        if name not in standing or record is None or _sha(data) != record["outputs"][0]["sha256"]:
             message = f"no gate record with the sha256 of {path}"
             found.append(_error("LEDGER_GATE_MISSING", message, symbol=name))
+            continue
+        verdict = _json(files, path) or {}
+        counts = ("status", "errors", "warnings")
+        if [verdict.get(key) for key in counts] != [record["data"].get(key) for key in counts]:
+            message = f"{path} is {verdict.get('status')}, its record {record['data'].get('status')}"
+            found.append(_error("LEDGER_UNTYPED", message, symbol=name))
     return found
 
 
-def _artifacts(records: Records, files: Files) -> list[Finding]:
+def _artifacts(records: Records, files: Files, terminal: bool) -> list[Finding]:
     return [
-        _error("LEDGER_ARTIFACT", f"{path} is not the file its record names", symbol=output["name"])
-        for path, output in sorted(last_outputs(records).items())
-        if output["name"] in ARTIFACTS and not ARTIFACTS[output["name"]].timed
-        and _sha(files.get(path)) != output["sha256"]
-    ]  # fmt: skip
+        _error("LEDGER_ARTIFACT", f"{version.place} is not the file its record names", symbol=version.name)
+        for version in recorded_files(records, terminal=terminal)
+        if _sha(files.get(version.place)) != version.sha256
+    ]
 
 
 def _sha(data: bytes | None) -> str | None:
@@ -113,35 +154,54 @@ def _sha(data: bytes | None) -> str | None:
 
 
 def _untyped(records: Records, files: Files) -> list[Finding]:
-    codes = {record["code"] for record in records if record["type"] in ("decision", "event", "gate", "stage")}
+    booked = _booked(records)
     return [
-        _error("LEDGER_UNTYPED", f"{state} in {path} has no ledger record", symbol=state)
-        for path, state, accepted in _declared(files)
-        if not codes & accepted
-    ]
+        _error("LEDGER_UNTYPED", f"{declared.state} in {declared.path} has no ledger record",
+               symbol=declared.state)
+        for declared in _declared(files) if not booked & declared.accepted
+    ]  # fmt: skip
 
 
-def _declared(files: Files) -> list[tuple[str, str, set[str]]]:
-    """(path, state, codes of which one must be in the ledger) for every relaxation in an artifact."""
-    found: list[tuple[str, str, set[str]]] = []
-    audit_path = ARTIFACTS["selection_audit"].path
-    if (_json(files, audit_path) or {}).get("scarcity"):
-        found.append((audit_path, "SCARCITY", {"SCARCITY"}))
-    for name in ("portfolio_optimized_v2", "portfolio_flattened"):
-        path = ARTIFACTS[name].path
-        for profile in ((_json(files, path) or {}).get("profiles") or {}).values():
-            found += [(path, state, codes) for state, codes in _states(profile)]
+def _booked(records: Records) -> set[tuple[str, str | None]]:
+    """(code, risk profile or null) of every decision; a result counts with its status."""
+    found: set[tuple[str, str | None]] = set()
+    for record in records:
+        if record["type"] not in ("decision", "event"):
+            continue
+        details = record["data"].get("details", record["data"])
+        code = str(record["code"])
+        if code == "ALLOCATION_RESULT":
+            code = f"{code}:{details.get('status')}"
+        found |= {(code, None), (code, details.get("profile")), (code, details.get("from"))}
     return found
 
 
-def _states(profile: Mapping[str, Any]) -> list[tuple[str, set[str]]]:
-    status = profile.get("status")
-    chain = {entry.get("code") for entry in profile.get("fallback_chain", [])} - {None}
-    found = []
-    if status in ("FALLBACK", "INFEASIBLE", "ALL_CASH"):
-        found.append((str(status), {str(status), f"ALLOCATION_{status}", str(profile.get("reason"))} | chain))
-    if (profile.get("constraints") or {}).get("cap_relaxed"):
-        found.append(("CAP_RELAXED", {"CAP_RELAXED"}))
+def _declared(files: Files) -> list[_Declared]:
+    """Every relaxation that an artifact declares."""
+    found: list[_Declared] = []
+    audit_path = ARTIFACTS["selection_audit"].path
+    if (_json(files, audit_path) or {}).get("scarcity"):
+        found.append(_Declared(audit_path, "SCARCITY", {("SCARCITY", None)}))
+    for name in ("portfolio_optimized_v2", "portfolio_flattened"):
+        path = ARTIFACTS[name].path
+        profiles = (_json(files, path) or {}).get("profiles")
+        for key, profile in sorted(profiles.items()) if isinstance(profiles, Mapping) else ():
+            if isinstance(profile, Mapping):
+                found += _states(path, str(key), profile)
+    return found
+
+
+def _states(path: str, name: str, profile: Mapping[str, Any]) -> list[_Declared]:
+    accepted: dict[str, set[tuple[str, str | None]]] = {
+        "FALLBACK": {("ALLOCATION_FALLBACK", name)},
+        "INFEASIBLE": {("INFEASIBLE", name), ("ALLOCATION_RESULT:INFEASIBLE", name)},
+        "ALL_CASH": {("ALL_CASH", name)},
+    }
+    status = str(profile.get("status"))
+    found = [_Declared(path, status, accepted[status])] if status in accepted else []
+    constraints = profile.get("constraints")
+    if isinstance(constraints, Mapping) and constraints.get("cap_relaxed"):
+        found.append(_Declared(path, "CAP_RELAXED", {("CAP_RELAXED", None)}))
     return found
 
 

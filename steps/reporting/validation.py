@@ -88,10 +88,11 @@ def judge_run(
     run: RunFacts,
     *,
     ledger_errors: int | None,
+    terminal: bool = False,
 ) -> Judgement:
-    """The judgement of the run as a whole, from the bytes of its files."""
+    """The judgement of the run as a whole, from the bytes of its files; `terminal` once it is over."""
     evidence = Evidence(files, run, params.allocation.primary_risk_profile, params.sign)
-    checks = run_checks(evidence, records, ledger_errors)
+    checks = run_checks(evidence, records, ledger_errors, terminal=terminal)
     findings = [
         Finding(level="ERROR", code=check.code, message=check.message, details={"family": check.family})
         for check in checks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from quantctl.lake.commit import Change
 
 __all__ = ["Lake", "Snapshot"]
+
+
+Facts = Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class Stamp(NamedTuple):
@@ -55,7 +58,7 @@ class Lake:
         txn: str,
         at: datetime,
         published: bool = False,
-        facts: Mapping[str, Any] | None = None,
+        facts: Facts | None = None,
     ) -> Snapshot:
         """Add rows to tables, all or nothing, exactly once per `txn`; durable on return.
 
@@ -66,7 +69,8 @@ class Lake:
         at : when the commit is made (UTC), kept in the log entry only
         published : make it `latest`
         facts : manifest facts that replace those of the same name; `as_of` (date) and `knowledge_time`
-            (UTC instant) set the fields of that name, `scanner_hashes` are merged
+            (UTC instant) set the fields of that name, `scanner_hashes` are merged. A function is given the
+            facts of the version that is followed, anew after every lost race, so no writer's are lost
 
         Raises `LAKE_SCHEMA`, `LAKE_KEY_NULL`, `LAKE_KEY_DUPLICATE`, `LAKE_NONFINITE`,
         `LAKE_TABLE_UNKNOWN`, `LAKE_CONTENTION`, `DiskFault`.
@@ -93,7 +97,7 @@ class Lake:
             remedy="try again, or raise data.writer_wait_s",
         )
 
-    def publish(self, *, txn: str, at: datetime, facts: Mapping[str, Any] | None = None) -> Snapshot:
+    def publish(self, *, txn: str, at: datetime, facts: Facts | None = None) -> Snapshot:
         """Make the newest commit `latest`, with new facts and fresh logical hashes of its tables."""
         return self.commit({}, txn=txn, at=at, published=True, facts=facts)
 
@@ -166,14 +170,13 @@ class Lake:
                 return
             time.sleep(random.uniform(0, min(0.05, 0.001 * 2**attempt)))  # noqa: S311
 
-    def _offer(
-        self, change: Change, head: Entry | None, stamp: Stamp, facts: Mapping[str, Any]
-    ) -> Snapshot | None:
+    def _offer(self, change: Change, head: Entry | None, stamp: Stamp, facts: Facts) -> Snapshot | None:
         """Try to commit `change` on top of `head`; None if another writer came first."""
         from quantctl.lake.commit import next_manifest
 
         before = None if head is None else load_manifest(self.root, head.manifest)
-        manifest, segments = next_manifest(self.root, before, change, facts, published=stamp.published)
+        own = facts if isinstance(facts, Mapping) else facts(before.facts if before else {})
+        manifest, segments = next_manifest(self.root, before, change, own, published=stamp.published)
         data = manifest.encoded()
         sha = sha256_hex(data)
         self._store([*segments, data])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from quantctl.contracts.settings.ratings import RatingsSettings
 from quantctl.contracts.stage import Finding, Outcome, RunFacts, StageParams, stage
 from quantctl.lake.snapshot import Lake, Snapshot
 from quantctl.steps.l1_ingestion.feature_store import compute_features, definition_hash, feature_parameters
-from quantctl.workflows.dataops.lineage import base_of, coverage_facts, facts_of
+from quantctl.workflows.dataops.lineage import base_of, coverage_facts
 from quantctl.workflows.dataops.requests import ScopeRequest
 
 MAX_LAG = 3  # sessions by which the last feature row may trail the last bar
@@ -66,11 +67,14 @@ def backfill_features(
     report = _validated(bars, computed, failed)
     outputs = {"feature_report": report, "feature_ingest_coverage": coverage}
     rows = _fresh(before, computed, scope).with_columns(run_id=pl.lit(run.run_id))
-    facts = {
-        "coverage": coverage_facts(facts_of(before), "feature_ingest_coverage", coverage, run),
-        "feature_definition_hash": definition_hash(params.features, params.ratings),
-        "feature_parameters": feature_parameters(params.features, params.ratings),
-    }
+
+    def facts(known: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "coverage": coverage_facts(known, "feature_ingest_coverage", coverage, run),
+            "feature_definition_hash": definition_hash(params.features, params.ratings),
+            "feature_parameters": feature_parameters(params.features, params.ratings),
+        }
+
     snapshot = lake.commit({"features_daily": rows}, txn=txn, at=now, facts=facts)
     bad = sum(len(report[name]) for name in ("lagging", "missing"))
     error = GateFailed(

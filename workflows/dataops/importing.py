@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,14 @@ def _bars(lake: Lake, request: ImportRequest, now: datetime, params: BarParams, 
             "PRICE_FETCH_ZERO", "not one bar was accepted", remedy="see reports/import_report.json"
         )
         return Outcome(outputs, findings=_findings(ready), error=error)
-    facts = {
-        "coverage": coverage_facts(facts_of(before), "price_ingest_coverage", coverage, run),
-        "calendars": facts_of(before).get("calendars", {}) | ready.calendars,
-        "imports": known | {file.sha256: run.run_id for file in files},
-    }
+
+    def facts(known: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "coverage": coverage_facts(known, "price_ingest_coverage", coverage, run),
+            "calendars": known.get("calendars", {}) | ready.calendars,
+            "imports": known.get("imports", {}) | {file.sha256: run.run_id for file in files},
+        }
+
     snapshot = lake.commit(ready.tables, txn=txn, at=now, published=True, facts=facts)
     metrics = {
         "symbols": len(ready.accepted),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -53,7 +54,7 @@ def facts_of(snapshot: Snapshot | None) -> dict[str, Any]:
 
 
 def coverage_facts(
-    facts: dict[str, Any], artifact: str, coverage: Coverage, run: RunFacts
+    facts: Mapping[str, Any], artifact: str, coverage: Coverage, run: RunFacts
 ) -> list[dict[str, Any]]:
     """The coverage entries of a manifest with this one added; its file is written by the runner."""
     data, _ = encode(artifact, coverage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from quantctl.lake.knowledge import end_of_day
 from quantctl.lake.snapshot import Lake, Snapshot
 from quantctl.steps.l0_foundation.health import judge
 from quantctl.steps.l1_ingestion.rules import incomplete
-from quantctl.workflows.dataops.lineage import base_of, facts_of
+from quantctl.workflows.dataops.lineage import base_of
 from quantctl.workflows.dataops.requests import CandidatesRequest
 
 _KEY = ("as_of", "scanner", "symbol", "logic", "direction")
@@ -47,10 +48,11 @@ def publish(
             "SNAPSHOT_EMPTY", f"not one of {rows.height} candidates of {as_of} is eligible", where=str(as_of),
             remedy="quantctl data health",
         )  # fmt: skip
-    facts: dict[str, Any] = {
-        "ineligible": _beside(facts_of(before).get("ineligible", []), out, as_of, rows),
-        "product_version": run.code_version,
-    }
+
+    def facts(known: Mapping[str, Any]) -> dict[str, Any]:
+        ineligible = _beside(known.get("ineligible", []), out, as_of, rows)
+        return {"ineligible": ineligible, "product_version": run.code_version}
+
     snapshot = lake.publish(txn=txn, at=now, facts=facts)
     report = {
         "schema_version": 1,

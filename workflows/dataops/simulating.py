@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from quantctl.lake.sources.simulator import SimulatedMarket, Simulation, simulat
 from quantctl.lake.sources.simulator.market import as_exchange_info
 from quantctl.steps.l1_ingestion.metadata import exchange_info_rows, table
 from quantctl.workflows.dataops.bars_commit import BarParams, How, Prepared, prepare
-from quantctl.workflows.dataops.lineage import base_of, coverage_facts, facts_of, midnight
+from quantctl.workflows.dataops.lineage import base_of, coverage_facts, midnight
 from quantctl.workflows.dataops.requests import SimulateRequest
 
 
@@ -47,11 +48,14 @@ def simulate_market(
         started_at=now.isoformat(), strict=params.data.strict,
         evidence_sha256=sha256_hex(encode("import_report", report)[0]),
     )  # fmt: skip
-    facts = {
-        "coverage": coverage_facts(facts_of(before), "price_ingest_coverage", coverage, run),
-        "calendars": facts_of(before).get("calendars", {}) | ready.calendars,
-        "simulated": request.model_dump(mode="json"),
-    }
+
+    def facts(known: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "coverage": coverage_facts(known, "price_ingest_coverage", coverage, run),
+            "calendars": known.get("calendars", {}) | ready.calendars,
+            "simulated": request.model_dump(mode="json"),
+        }
+
     snapshot = lake.commit(ready.tables, txn=txn, at=now, published=True, facts=facts)
     metrics = {"symbols": len(ready.symbols), "bars": ready.tables["bars_1d"].height, "snapshot": snapshot.id}
     return Outcome({"import_report": report, "price_ingest_coverage": coverage}, metrics=metrics)

@@ -5,6 +5,7 @@ A value at t is a function of bars <= t; undefined is null. Source: features pag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,30 @@ CANONICAL = (
     "stoch_d", "cci", "willr", "uo", "bb_power", "ichimoku_kijun", "sma_50", "sma_200", "vwma_20",
     "adx_14", "dmp_14", "dmn_14", "donchian_lower_20", "donchian_upper_20", "bb_width_20",
 )  # fmt: skip
+AUXILIARY = (
+    "rsi_14", "stochrsi_k", "hma_9", "ema_10", "ema_20", "ema_30", "ema_50", "ema_100", "ema_200", "sma_10",
+    "sma_20", "sma_30", "sma_100", "macd_hist", "roc_9", "mom_60", "hurst", "turbulence", "ac_1", "adv_30",
+    "vol_30", "volatility_d", "volume_z", "upper_tail", "regime_survival", "n_bars", "gap_share",
+    "momentum_s", "stability_s", "cvar_s", "skew_s", "upper_tail_s", "mom_60_s",
+)  # fmt: skip
+_POSITIVE = (
+    *(name for name in CANONICAL + AUXILIARY if name.startswith(("sma_", "ema_", "vwma_", "donchian_"))),
+    "hma_9", "ichimoku_kijun",
+)  # fmt: skip
+DOMAINS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("recommend_ma", "recommend_other", "recommend_all", "ac_1"), (-1.0, 1.0)),
+    **dict.fromkeys(
+        ("rsi_14", "adx_14", "dmp_14", "dmn_14", "stoch_k", "stoch_d", "stochrsi_k", "uo"), (0.0, 100.0)
+    ),
+    "willr": (-100.0, 0.0),
+    **dict.fromkeys(
+        ("entropy", "efficiency", "hurst", "hurst_clean", "turbulence", "regime_survival", "gap_share"),
+        (0.0, 1.0),
+    ),
+    **dict.fromkeys(_POSITIVE, (math.ulp(0.0), math.inf)),
+    **dict.fromkeys(("bb_width_20", "vol_30", "volatility_d", "adv_30", "stability"), (0.0, math.inf)),
+}
+"""L1 bounds of a feature, both ends included; the smallest positive number stands for "above zero"."""
 COUNTS = ("n_obs_120", "n_obs_252", "ma_votes", "osc_votes")
 
 
@@ -52,11 +77,13 @@ def compute_features(
     features: FeaturesSettings,
     ratings: RatingsSettings,
 ) -> pl.DataFrame:
-    """Rows sorted by symbol and date, without `run_id`.
+    """Rows sorted by symbol and date, without `run_id`; no bars give no rows and no columns but the keys.
 
     `annual` maps symbol to 365 or 252; `sessions` maps each symbol of a 252 calendar to its sorted
     session days (every day is a session at 365). Raises `FEATURE_CALENDAR_MISSING` (exit 3).
     """
+    if bars.is_empty():
+        return bars.select("symbol", "date", "known_at", "provenance")
     frames = []
     for part in bars.sort("symbol", "date").partition_by("symbol", maintain_order=True):
         symbol = str(part["symbol"][0])
@@ -67,7 +94,11 @@ def compute_features(
 
 
 def _asset(
-    part: pl.DataFrame, annual: int, sessions: Days | None, features: FeaturesSettings, ratings: RatingsSettings
+    part: pl.DataFrame,
+    annual: int,
+    sessions: Days | None,
+    features: FeaturesSettings,
+    ratings: RatingsSettings,
 ) -> pl.DataFrame:
     high, low, close, volume, quote = (
         part[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
@@ -80,9 +111,18 @@ def _asset(
     columns |= _history(days, close, sessions, features)
     floats = [pl.Series(n, v).fill_nan(None) for n, v in columns.items() if n not in COUNTS]
     counts = [pl.Series(n, columns[n].astype(np.int32)) for n in COUNTS]
-    estimated = pl.Series("source", np.where(np.isnan(quote), "local:turnover_estimated", "local"))
+    estimated = pl.Series(
+        "source", np.where(_within(np.isnan(quote), 30), "local:turnover_estimated", "local")
+    )
     keys = part.select("symbol", "date", pl.col("known_at").cum_max(), "provenance")
     return keys.with_columns(*floats, *counts, estimated)
+
+
+def _within(marked: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
+    """Whether any of the last n bars is marked: the bars behind adv_30."""
+    seen = np.concatenate([[0], np.cumsum(marked)])
+    end = np.arange(1, len(marked) + 1)
+    return np.asarray(seen[end] > seen[np.maximum(end - n, 0)])
 
 
 def _history(days: Days, close: NDArray[np.float64], sessions: Days | None, s: FeaturesSettings) -> Columns:
@@ -103,7 +143,9 @@ def _history(days: Days, close: NDArray[np.float64], sessions: Days | None, s: F
     }
 
 
-def _survival(days: Days, close: NDArray[np.float64], calendar: Days, s: FeaturesSettings) -> NDArray[np.float64]:
+def _survival(
+    days: Days, close: NDArray[np.float64], calendar: Days, s: FeaturesSettings
+) -> NDArray[np.float64]:
     """Share of stress windows passed among those inside the life so far; 0.5 when there is none."""
     eligible, passed = np.zeros(len(days)), np.zeros(len(days))
     still = np.concatenate([[False], close[1:] == close[:-1]])

@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.steps.l1_ingestion.smoothing import (
-    ema, highest, hma, lag, lowest, ratio, rma, sma, vwma, windows,
+    ema,
+    highest,
+    hma,
+    lag,
+    lowest,
+    ratio,
+    rma,
+    sma,
+    vwma,
+    windows,
 )  # fmt: skip
 
 Vector = NDArray[np.float64]

@@ -37,6 +37,20 @@ def moments(r: Vector, n: int, least: int) -> Columns:
     return {name: np.where(count >= least, value, np.nan) for name, value in out.items()}
 
 
+def autocorrelations(r: Vector, n: int, least: int) -> Vector:
+    """Pearson lag-1 autocorrelation in [-1, 1] of the last n returns (T,); NaN without variance."""
+    out = np.full(len(r), np.nan)
+    if len(r) < 2:
+        return out
+    before, held, count = _window(r[:-1], n - 1)
+    after, _, _ = _window(r[1:], n - 1)
+    a = np.where(held, before - (before.sum(axis=1) / count)[:, None], 0.0)
+    b = np.where(held, after - (after.sum(axis=1) / count)[:, None], 0.0)
+    scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    out[1:] = np.where(count >= least - 1, np.clip(ratio((a * b).sum(axis=1), scale), -1, 1), np.nan)
+    return out
+
+
 def tails(r: Vector, n: int, least: int) -> tuple[Vector, Vector]:
     """Mean of r <= its 5 % quantile and of r > its 95 % quantile (linear interpolation); (T,) each."""
     part, held, count = _window(r, n)
@@ -58,6 +72,8 @@ def _quantile(ordered: Vector, count: NDArray[np.int64], q: float) -> Vector:
 
 
 def _window(r: Vector, n: int) -> tuple[Vector, NDArray[np.bool_], NDArray[np.int64]]:
+    if len(r) == 0:
+        return np.empty((0, n)), np.empty((0, n), dtype=bool), np.empty(0, dtype=np.int64)
     padded = np.concatenate([np.zeros(n - 1), r])
     part = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(padded, n))
     count = np.minimum(np.arange(1, len(r) + 1), n)

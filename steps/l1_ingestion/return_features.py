@@ -6,10 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.steps.l1_ingestion.indicators import Bars, Columns
-from quantctl.steps.l1_ingestion.moments import moments, tails
+from quantctl.steps.l1_ingestion.moments import autocorrelations, moments, tails
 from quantctl.steps.l1_ingestion.smoothing import lag, ratio, windows
 from quantctl.steps.l2_selection.predictability import (
-    hurst_clean, rolling_entropy, rolling_hurst, rolling_turbulence,
+    hurst_clean,
+    rolling_entropy,
+    rolling_hurst,
+    rolling_turbulence,
 )  # fmt: skip
 
 Vector = NDArray[np.float64]
@@ -19,18 +22,18 @@ LEAST = 60
 def return_features(close: Vector, lookback: int, annual: int) -> Columns:
     """Return, tail and predictability columns with their short twins; `annual` is 365 or 252."""
     r = (ratio(close, lag(close)) - 1)[1:]
-    long, short = _stream(r, lookback, annual), _stream(-np.clip(r, None, 1.0), lookback, annual)
     own = moments(r, lookback, LEAST)
+    long, short = _stream(r, lookback, annual), _stream(-np.clip(r, None, 1.0), lookback, annual)
     h = rolling_hurst(r, lookback, LEAST)
+    path = np.where(own["path"] == 0, 1, own["path"])
     out = long | {f"{name}_s": value for name, value in short.items()} | {
-        "efficiency": np.where(
-            own["path"] == 0, 0.0, np.minimum(1, np.abs(own["total"]) / np.where(own["path"] == 0, 1, own["path"]))
-        ),
+        "efficiency": np.where(own["path"] == 0, 0.0, np.minimum(1, np.abs(own["total"]) / path)),
         "kurtosis": own["kurtosis"],
         "entropy": rolling_entropy(r, lookback, 5, LEAST),
         "hurst": h,
         "hurst_clean": hurst_clean(h),
         "turbulence": rolling_turbulence(r),
+        "ac_1": autocorrelations(r, lookback, LEAST),
         "vol_30": moments(r, 30, 30)["sd"],
     }  # fmt: skip
     return {name: np.concatenate([[np.nan], value]) for name, value in out.items()}

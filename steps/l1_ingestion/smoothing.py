@@ -15,6 +15,8 @@ Matrix = NDArray[np.float64]
 
 def windows(x: Vector, n: int) -> Matrix:
     """The last `n` values up to each t as a contiguous (T, n) array; rows before n-1 begin with NaN."""
+    if len(x) == 0:
+        return np.empty((0, n))
     padded = np.concatenate([np.full(n - 1, np.nan), x])
     return np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(padded, n))
 

@@ -11,6 +11,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from quantctl.steps.l2_selection.predictability import (
+    entropy_from_weights,
+    pattern_codes,
+    pattern_weights,
+)  # fmt: skip
+
 Rows = NDArray[np.float64]
 TAIL = 10
 SPECTRAL_ROWS = 64
@@ -18,24 +24,12 @@ SPECTRAL_ROWS = 64
 
 def entropy_rows(x: Rows, d: int) -> Rows:
     """Permutation entropy of order d in [0, 1]."""
-    codes = _pattern_codes(x, d)
+    codes = pattern_codes(x, d)
     patterns = math.factorial(d)
     flat = (codes + patterns * np.arange(len(x))[:, None]).ravel()
     counts = np.bincount(flat, minlength=patterns * len(x)).reshape(len(x), patterns)
-    share = counts / codes.shape[1]
-    terms = share * np.log(np.where(share > 0, share, 1.0))
-    return np.asarray(np.clip(-terms.sum(axis=1) / math.log(patterns), 0, 1))
-
-
-def _pattern_codes(x: Rows, d: int) -> NDArray[np.int64]:
-    """Lehmer code in 0..d!-1 of the ordinal pattern at each start, shape (R, n - d + 1)."""
-    starts = x.shape[1] - d + 1
-    codes = np.zeros((len(x), starts), dtype=np.int64)
-    for i in range(d):
-        here = x[:, i : i + starts]
-        for j in range(i + 1, d):
-            codes += math.factorial(d - 1 - i) * (x[:, j : j + starts] < here)
-    return codes
+    weights = pattern_weights(codes.shape[1])[counts].sum(axis=1)
+    return entropy_from_weights(weights, np.full(len(x), codes.shape[1]), d)
 
 
 def hurst_rows(x: Rows) -> Rows:

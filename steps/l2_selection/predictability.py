@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,28 +64,44 @@ def rolling_entropy(x: Vector, n: int, d: int, least: int) -> Vector:
     out = np.full(len(x), np.nan)
     if len(x) < max(least, d):
         return out
-    span = np.lib.stride_tricks.sliding_window_view(x, d)
-    order = np.argsort(span, axis=1, kind="stable")
-    code = _pattern_code(order, d)
-    hits = np.zeros((len(x) + 1, math.factorial(d)))
-    rows = np.flatnonzero(~np.isnan(span).any(axis=1))
-    hits[rows + d, code[rows]] = 1
+    codes = pattern_codes(x, d)
+    known = ~np.isnan(np.lib.stride_tricks.sliding_window_view(x, d)).any(axis=1)
+    hits = np.zeros((len(x) + 1, math.factorial(d)), dtype=np.int32)
+    rows = np.flatnonzero(known)
+    hits[rows + d, codes[rows]] = 1
     seen = np.cumsum(hits, axis=0)
     t = np.arange(least - 1, len(x))
     counts = seen[t + 1] - seen[np.maximum(t - n + d, 0)]
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    terms = share * np.log(np.where(share > 0, share, 1.0))
-    out[t] = np.where(counts.sum(axis=1) > 0, -terms.sum(axis=1) / math.log(math.factorial(d)), np.nan)
-    return np.asarray(np.clip(out, 0, 1))
+    out[t] = entropy_from_weights(pattern_weights(n)[counts].sum(axis=1), counts.sum(axis=1), d)
+    return out
 
 
-def _pattern_code(order: NDArray[np.intp], d: int) -> NDArray[np.intp]:
-    """Lehmer code of each permutation, in 0..d!-1."""
-    code = np.zeros(len(order), dtype=np.intp)
-    for i in range(d):
-        smaller = (order[:, i + 1 :] < order[:, i : i + 1]).sum(axis=1)
-        code += smaller * math.factorial(d - 1 - i)
-    return code
+def pattern_codes(x: Vector, d: int) -> NDArray[np.intp]:
+    """Code in 0..d!-1 of the ordinal pattern of each window of length d, ties by position.
+
+    x is (..., n); the result is (..., n-d+1). Digit i of the Lehmer code counts the later values below x_i.
+    """
+    length = x.shape[-1] - d + 1
+    below = [x[..., k:] < x[..., : x.shape[-1] - k] for k in range(1, d)]
+    code = np.zeros((*x.shape[:-1], length), dtype=np.int16)
+    for i in range(d - 1):
+        digit = sum(below[k - 1][..., i : i + length].view(np.int8) for k in range(1, d - i))
+        code += np.asarray(digit, dtype=np.int16) * np.int16(math.factorial(d - 1 - i))
+    return code.astype(np.intp)
+
+
+@cache
+def pattern_weights(most: int) -> NDArray[np.int64]:
+    """k*ln k for k = 0..most in units of 2**-40: integers add up the same in any order."""
+    k = np.arange(most + 1.0)
+    return np.rint(k * np.log(np.maximum(k, 1)) * 2.0**40).astype(np.int64)
+
+
+def entropy_from_weights(weights: NDArray[np.int64], total: NDArray[np.int64], d: int) -> Vector:
+    """H/ln d! in [0, 1] from the summed weights of the pattern counts; NaN where no pattern was seen."""
+    whole = pattern_weights(int(total.max(initial=0)))[total] - weights
+    share = whole / (np.maximum(total, 1) * (2.0**40 * math.log(math.factorial(d))))
+    return np.where(total > 0, np.clip(share, 0, 1), np.nan)
 
 
 def rolling_hurst(x: Vector, n: int, least: int) -> Vector:
@@ -120,6 +137,11 @@ def _slope(by_lag: dict[int, Vector], start: NDArray[np.int64], size: int) -> Ve
         kept = ~np.isnan(values)
         mean = np.where(kept, values, 0).sum(axis=1) / np.maximum(kept.sum(axis=1), 1)
         logs[:, j] = np.log(np.where(mean > 0, mean, np.nan))
+    return fit_slope(logs, lags)
+
+
+def fit_slope(logs: Vector, lags: list[int]) -> Vector:
+    """OLS slope of each row of `logs` (R, L) on ln(lag), over its defined points; NaN with fewer than two."""
     at = np.broadcast_to(np.log(np.array(lags, dtype=float)), logs.shape)
     ok = ~np.isnan(logs)
     count = ok.sum(axis=1)

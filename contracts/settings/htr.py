@@ -15,6 +15,9 @@ class HtrSettings(Section):
     """`htr.*`: floor of winners and the entropy hard stop."""
 
     floor: int = Field(WINNER_FLOOR, description="Winners at which the ladder stops; never below 15.")
+    leg_floor: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Winners wanted in each leg of a MIXED sleeve as well; null: no such floor."
+    )
     entropy_hard_stop: Fraction = Field(0.999, description="Permutation entropy that no stage admits.")
     entropy_hardening: bool = Field(False, description="Tighten entropy once in a noisy cross-section.")
     relaxation_stage: Annotated[int, Field(ge=1, le=4)] | None = Field(

@@ -154,6 +154,7 @@ def field_of(
         quota=quota,
         floor=params.htr.floor,
         top_n=selection.top_n,
+        leg_floor=params.htr.leg_floor,
     )
 
 

@@ -4,12 +4,15 @@
     2 spectral         the same with relaxed entropy and efficiency
     3 cluster floor    rung 2, plus the best atom of each cluster without a winner, soft vetoes ignored
     4 alpha fallback   rung 3, plus the best remaining atoms until the floor
+
+A sleeve that must hold both directions may set a floor for each leg as well (`htr.leg_floor`): without
+it a market in which one leg passes the strict rung alone would leave the other empty.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal, NamedTuple
@@ -41,6 +44,7 @@ class Field:
     soft : rung (1 strict, 2 relaxed) -> atoms with a soft veto there
     quota : cluster -> recruits per leg
     floor, top_n : winners at which the ladder stops; recruits per cluster and leg before sizing
+    leg_floor : winners wanted in each leg as well, as far as it has candidates (null: no such floor)
     """
 
     members: Sequence[Member]
@@ -49,6 +53,20 @@ class Field:
     quota: Mapping[str, int]
     floor: int
     top_n: int
+    leg_floor: int | None = None
+
+    def lacking(self, winners: Collection[str]) -> dict[str, int]:
+        """Leg -> winners that it still lacks; only where a leg has a floor of its own."""
+        if self.leg_floor is None:
+            return {}
+        have = Counter(member.direction for member in self.members if member.atom in winners)
+        could = Counter(member.direction for member in self.members if member.atom not in self.barred)
+        wanted = {leg: min(self.leg_floor, count) - have[leg] for leg, count in could.items()}
+        return {leg: count for leg, count in wanted.items() if count > 0}
+
+    def reached(self, winners: Collection[str]) -> bool:
+        """Whether the ladder may stop."""
+        return len(winners) >= self.floor and not self.lacking(winners)
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,7 @@ def climb(choice: Field, forced: int | None = None) -> list[Rung]:
     rungs = []
     for number in (1, 2, 3, 4):
         rungs.append(evaluate(choice, number))
-        if len(rungs[-1].winners) >= choice.floor:
+        if choice.reached(rungs[-1].winners):
             break
     return rungs
 
@@ -113,10 +131,13 @@ def _fallback(choice: Field, winners: Mapping[str, Admission], limit: int | None
     counts = Counter(member.cluster for member in choice.members if member.atom in winners)
     added: dict[str, Admission] = {}
     for member in choice.members:
-        if len(winners) + len(added) >= choice.floor:
+        taken = {*winners, *added}
+        if choice.reached(taken):
             break
+        lacking = choice.lacking(taken)
+        served = bool(lacking) and len(taken) >= choice.floor and member.direction not in lacking
         full = limit is not None and counts[member.cluster] >= limit
-        if member.atom not in winners and member.atom not in choice.barred and not full:
+        if member.atom not in taken and member.atom not in choice.barred and not full and not served:
             counts[member.cluster] += 1
             added[member.atom] = Admission(4, "alpha_fallback")
     return added

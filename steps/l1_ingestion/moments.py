@@ -68,7 +68,7 @@ def _quantile(ordered: Vector, count: NDArray[np.int64], q: float) -> Vector:
     base = np.floor(place).astype(int)
     rows = np.arange(len(ordered))
     low, high = ordered[rows, base], ordered[rows, np.minimum(base + 1, count - 1)]
-    return low + (place - base) * (high - low)
+    return np.asarray(low + (place - base) * (high - low))
 
 
 def _window(r: Vector, n: int) -> tuple[Vector, NDArray[np.bool_], NDArray[np.int64]]:

@@ -15,6 +15,7 @@ from quantctl.contracts.canonical import parse_strict
 from quantctl.contracts.errors import ConfigError, DataMissing, QuantError
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.stage import Finding, GateSpec, Judgement
+from quantctl.evidence import verify_ledger
 from quantctl.lake import state
 from quantctl.lake.rundir import RunDirectory, require_run
 from quantctl.workflows import runs, verdicts
@@ -68,6 +69,7 @@ class _Case:
                 "ATOMIC_PROFILE_MISMATCH", f"run {run_id} is of profile {request.profile}, not {profile}",
                 remedy=f"quantctl audit atomic {run_id} --profile {request.profile}",
             )  # fmt: skip
+        self.places = sdk.places
         self.request: RunRequest = request
         self.directory = RunDirectory(sdk.places.artifacts_dir, run_id, request.profile)
         self.records = list(sdk.ledger(run_id))
@@ -100,7 +102,7 @@ class _Case:
         return self._booked(spec, body, recorded, written, compare=tuple(body))
 
     def ledger(self) -> dict[str, Any]:
-        """Chain, balance, projection and files; the last record must be `closed`, the trace must be there."""
+        """Chain, balance, projection and files; the run is closed, its trace and its index agree with it."""
         from quantctl.steps.reporting.validation import judge_ledger as judge
         from quantctl.steps.reporting.validation import ledger_gate
 
@@ -110,7 +112,7 @@ class _Case:
             spec.id,
             lambda: judge(self.records, projection, self._files(), self._params(spec), terminal=True),
         )
-        findings = [*judgement.findings, *self._trace()]
+        findings = [*judgement.findings, *self._trace(), *self._index(), *self._file_alone(judgement)]
         body = verdicts.verdict(spec, Judgement(findings, judgement.checked, judgement.extra), self.facts, {})
         return self._booked(spec, body, "ledger_verdict", "ledger_audit", compare=("status",))
 
@@ -167,6 +169,21 @@ class _Case:
             return []
         message = f"the trace is of {found}, the ledger of {self.request.trace_id}"
         return [Finding(level="ERROR", code="ATOMIC_TRACE_ID", message=message)]
+
+    def _file_alone(self, judgement: Judgement) -> list[Finding]:
+        """What `ledger verify` finds in `audit.jsonl` and its head beyond the judgement."""
+        known = {finding.code for finding in judgement.findings}
+        found = verify_ledger(self.places, self.request.run_id)["findings"]
+        return [Finding.model_validate(each) for each in found if each["code"] not in known]
+
+    def _index(self) -> list[Finding]:
+        from quantctl.steps.reporting.index import index_mismatches
+
+        data = _bytes(self.directory.path("index"))
+        if data is None:
+            return [Finding(level="ERROR", code="INDEX_MISMATCH", message="INDEX.md is missing")]
+        rows = [artifact.model_dump() for artifact in self.artifacts.values()]
+        return index_mismatches(data.decode(errors="replace"), self.request.manifest(), rows)
 
     def _judged(self, gate: str, judge: Callable[[], Judgement]) -> Judgement:
         try:

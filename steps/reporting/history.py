@@ -23,7 +23,7 @@ class Recorded(NamedTuple):
     """A file that a record names. `place` is below the run directory, `aside` means superseded."""
 
     name: str
-    path: str
+    attempt: int
     place: str
     sha256: str
     aside: bool
@@ -67,7 +67,7 @@ def recorded_files(records: Records, *, terminal: bool) -> list[Recorded]:
                 for retry in retries
             )
             place = f"attempts/{attempt}/{path}" if aside else path
-            found[(path, attempt)] = Recorded(name, path, place, str(output["sha256"]), aside)
+            found[(path, attempt)] = Recorded(name, attempt, place, str(output["sha256"]), aside)
     # Of versions that were not set aside, the newest lies at the path.
     return sorted({version.place: version for _, version in sorted(found.items())}.values(), key=_place)
 

@@ -123,13 +123,15 @@ def _unstarted(records: Records, terminal: bool) -> list[Finding]:
 
 def _gates(records: Records, files: Files, sign: bool, terminal: bool) -> list[Finding]:
     """Every mandatory gate has a record with the sha256 of its verdict file, and the same counts."""
-    standing = {v.name: v for v in recorded_files(records, terminal=terminal) if not v.aside}
-    booked = {r["outputs"][0]["name"]: r for r in records if r["type"] == "gate" and r["outputs"]}
+    standing = {v.name: v.attempt for v in recorded_files(records, terminal=terminal) if not v.aside}
+    booked = {
+        (r["outputs"][0]["name"], r["attempt"]): r for r in records if r["type"] == "gate" and r["outputs"]
+    }  # fmt: skip
     found = []
     for name in (*MANDATORY, *(SIGN_VERDICTS if sign else ()), *(LAST_VERDICTS if terminal else ())):
         path = path_of(name, profile=str(records[0]["profile"]), run_id=str(records[0]["run_id"]))
-        data, record = files.get(path), booked.get(name)
-        if name not in standing or record is None or _sha(data) != record["outputs"][0]["sha256"]:
+        data, record = files.get(path), booked.get((name, standing.get(name)))
+        if record is None or _sha(data) != record["outputs"][0]["sha256"]:
             message = f"no gate record with the sha256 of {path}"
             found.append(_error("LEDGER_GATE_MISSING", message, symbol=name))
             continue

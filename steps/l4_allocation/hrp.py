@@ -12,12 +12,14 @@ with subtree sums of l and u and node weight W. Rows that are violated afterward
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.contracts.settings.allocation import HrpSettings
+from quantctl.steps.l2_selection.ward import Merge, ward_linkage
 from quantctl.steps.l4_allocation.certificate import explain_infeasibility
 from quantctl.steps.l4_allocation.kkt import active_names, primal_violation
 from quantctl.steps.l4_allocation.problem import Attempt, Kkt, Problem, Result, Status
@@ -60,16 +62,37 @@ def hrp(problem: Problem, options: HrpSettings | None = None) -> Result:
 
 
 def tree(cov: Array, options: HrpSettings) -> tuple[Array, list[int]]:
-    """Linkage matrix of shape (N − 1, 4) and the order of the leaves."""
+    """Linkage matrix of shape (N − 1, 4) and the order of the leaves.
+
+    Ward with dendrogram order, the default, is our own kernel with its fixed tie rule; the other
+    linkages and the optimal order are SciPy's.
+    """
+    square = distances(cov, euclidean=options.distance == "euclidean")
+    if options.linkage == "ward" and options.leaf_order == "dendrogram":
+        merges = ward_linkage(square)
+        return np.array(merges, dtype=np.float64), leaves(merges, len(square))
     from scipy.cluster.hierarchy import leaves_list, linkage
 
-    condensed = distances(cov, euclidean=options.distance == "euclidean")
+    condensed = square[np.triu_indices(len(square), 1)]
     merged = linkage(condensed, method=options.linkage, optimal_ordering=options.leaf_order == "optimal")
     return np.asarray(merged, dtype=np.float64), [int(i) for i in leaves_list(merged)]
 
 
+def leaves(merges: Sequence[Merge], count: int) -> list[int]:
+    """Leaves of a linkage from left to right."""
+    order, stack = [], [count + len(merges) - 1]
+    while stack:
+        node = stack.pop()
+        if node < count:
+            order.append(node)
+        else:
+            merge = merges[node - count]
+            stack += [merge.right, merge.left]
+    return order
+
+
 def distances(cov: Array, *, euclidean: bool) -> Array:
-    """Condensed distances d = √(½(1 − ρ)), or the Euclidean distances between the columns of d."""
+    """Distances d = √(½(1 − ρ)) of shape (N, N), or the Euclidean distances between the columns of d."""
     vol = np.sqrt(np.diag(cov))
     distance = np.sqrt(np.clip((1.0 - cov / np.outer(vol, vol)) / 2.0, 0.0, 1.0))
     np.fill_diagonal(distance, 0.0)
@@ -77,7 +100,8 @@ def distances(cov: Array, *, euclidean: bool) -> Array:
         square = np.sum(distance * distance, axis=0)
         gram = square[:, None] + square[None, :] - 2.0 * distance.T @ distance
         distance = np.sqrt(np.maximum(gram, 0.0))
-    return np.asarray(distance[np.triu_indices(cov.shape[0], 1)], dtype=np.float64)
+        np.fill_diagonal(distance, 0.0)
+    return np.asarray((distance + distance.T) / 2.0, dtype=np.float64)
 
 
 def bisect(problem: Problem, order: list[int], *, stdev: bool = False) -> tuple[Array, list[Split]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,8 @@ from quantctl.contracts.nearest import did_you_mean
 from quantctl.invocation import Invocation
 from quantctl.output import print_error
 
+# Read when NumPy loads its BLAS: kernels run on one thread, and idle threads would only spin.
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _TABLE = {row.name: row for row in ROWS}
 
@@ -117,6 +120,8 @@ def _log_to_stderr(level: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; returns its exit code (0 1 2 3 4 5 70)."""
+    for variable in ONE_THREAD:
+        os.environ.setdefault(variable, "1")
     words = sys.argv[1:] if argv is None else argv
     as_json = "--json" in words
     try:

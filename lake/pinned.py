@@ -170,11 +170,15 @@ class Snapshot:
     def metadata(self, asof: date) -> pl.DataFrame:
         """Execution metadata valid at `asof`, one row per symbol, decimals as float64.
 
-        A date before the first row of a (symbol, venue) uses that row with provenance `backdated`; a venue's
-        row wins over a default, a default over an inferred one.
+        A date before a venue's first row of a symbol uses that row with provenance `backdated`; a venue's
+        row wins over a default, a default over an inferred one, whichever is the older.
         """
         return one_per_symbol(
-            valid_at(self.table("execution_metadata"), self.decision_time(asof), ("symbol", "venue"))
+            valid_at(
+                self.table("execution_metadata"),
+                self.decision_time(asof),
+                ("symbol", "venue", "provenance"),
+            )
         )
 
     def health_events(self, asof: date) -> pl.DataFrame:

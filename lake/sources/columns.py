@@ -141,7 +141,9 @@ def _parsed(offered: pl.Series, read: pl.Series, where: str, *, nulls: bool = Fa
     if lost.any():
         row = int(lost.arg_true()[0])
         raise _parse(
-            f"value {offered[row]!r} cannot be read", f"{where}:{offered.name}:{row + 1}", row=row + 1
+            f"row {row + 1}: {offered.name} {offered[row]!r} cannot be read",
+            f"{where}:{offered.name}:{row + 1}",
+            row=row + 1,
         )
     return read
 

@@ -110,8 +110,10 @@ def _ineligible(
 def _floors(
     before: Snapshot, as_of: date, symbols: list[str], params: PublishParams
 ) -> dict[str, dict[str, Any]]:
-    latest = before.features_latest(as_of, symbols)
-    values = {row["symbol"]: row for row in latest.select("symbol", "adv_30", "vol_30").iter_rows(named=True)}
+    values: dict[str, dict[str, Any]] = {}
+    if "features_daily" in before.manifest.tables:
+        latest = before.features_latest(as_of, symbols).select("symbol", "adv_30", "vol_30")
+        values = {row["symbol"]: row for row in latest.iter_rows(named=True)}
     found: dict[str, dict[str, Any]] = {}
     for symbol in symbols:
         row = values.get(symbol, {"adv_30": None, "vol_30": None})

@@ -54,7 +54,8 @@ def test_strict_import_stops_at_a_conflict():
 
 @pytest.mark.parametrize(
     "broken",
-    [bar(2, low=10.5), bar(2, h=10.5), bar(2, c=-1.0), bar(2, o=0.0), bar(2, c=float("nan")), bar(2, h=float("inf")),
+    [bar(2, low=10.5), bar(2, h=10.5), bar(2, c=-1.0), bar(2, o=0.0), bar(2, c=float("nan")), bar(2,
+        h=float("inf")),
      bar(2, o=None)],
 )  # fmt: skip
 def test_contradictory_or_undefined_bars_go_to_quarantine_without_nan(broken):

@@ -87,7 +87,8 @@ def test_unknown_scanner_names_the_nearest():
 
 def test_gates_mirror_with_the_intent():
     found = resolve("child", shelf(root=BASE, child=CHILD | {"gates": {
-        "momentum": {"field": "Perf.1M", "min": 0}, "adx": {"field": "ADX", "min": 20, "mirror": False}}}))  # fmt: skip
+        "momentum": {"field": "Perf.1M", "min": 0}, "adx": {"field": "ADX", "min": 20,
+            "mirror": False}}}))  # fmt: skip
     assert bounds_of(found.gates["momentum"], "SHORT") == (None, 0)
     assert bounds_of(found.gates["adx"], "SHORT") == (20, None)
 
@@ -103,8 +104,10 @@ def market(n=240):
     score = [(i - n / 2) / n for i in range(n)]
     return pl.DataFrame({
         "symbol": [f"BINANCE:A{i:03d}USDT" for i in range(n)], "name": [f"A{i:03d}USDT" for i in range(n)],
-        "exchange": ["BINANCE"] * n, "base": [f"A{i:03d}" for i in range(n)], "base_identity": [f"A{i:03d}" for i in range(n)],
-        "quote": ["USDT"] * n, "type": ["spot"] * n, "has_bar": [True] * (n - 1) + [False], "close": [1.0] * n,
+        "exchange": ["BINANCE"] * n, "base": [f"A{i:03d}" for i in range(n)],
+            "base_identity": [f"A{i:03d}" for i in range(n)],
+        "quote": ["USDT"] * n, "type": ["spot"] * n, "has_bar": [True] * (n - 1) + [False],
+            "close": [1.0] * n,
         "value_traded": [2e6] * (n - 2) + [5.0, 2e6], "volatility_d": [4.0] * n,
         "recommend_all": score, "recommend_ma": score, "recommend_other": score,
     })  # fmt: skip

@@ -120,19 +120,22 @@ install-test: $(TEST_STAMP)  ## Install into .venv what tests need.
 demo: install  ## Offline, end to end, on a simulated market.
 	$(BIN)/quantctl $(OPTIONS) demo
 
-# checks
+# checks: files of tests are spread over JOBS processes; a file stays in one
+
+JOBS ?= 2
+PYTEST = -n $(JOBS) --dist loadfile --durations=15
 
 .PHONY: test test-fast test-kill lint typecheck pytest ci shape docs lock wheel
 test: lint typecheck pytest  ## Lint, types and the whole offline suite.
 
 pytest: install-test
-	$(BIN)/pytest
+	$(BIN)/pytest $(PYTEST) -m "not exhaustive"
 
 test-fast: install-test  ## The suite without slow and killing tests.
 	$(BIN)/pytest -m "not slow and not chaos"
 
-test-kill: install-test  ## The tests that kill processes.
-	$(BIN)/pytest tests/chaos
+test-kill: install-test  ## The tests that kill processes, at every point.
+	$(BIN)/pytest $(PYTEST) tests/chaos
 
 lint: install-test  ## Ruff with the house rules.
 	$(BIN)/ruff check .

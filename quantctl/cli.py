@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import os
 import sys
 from importlib import import_module
 from pathlib import Path

@@ -199,6 +199,10 @@ def engine_config(path: Path, url: str) -> Check:
     import yaml
 
     declared = str((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("system_database_url", ""))
+    if declared == "${TV_STATE_URL}" and not os.environ.get("TV_STATE_URL"):
+        detail = "takes TV_STATE_URL, which is unset: `dbos start` works, other dbos commands need it"
+        return Check("dbos-config.yaml", "ok", detail)
+    declared = os.path.expandvars(declared)
     if _absolute(declared, path.parent) != _absolute(url, path.parent):
         remedy = "export TV_STATE_URL, or set system_database_url to $(quantctl doctor --state-url)"
         return Check(

@@ -164,7 +164,8 @@ def finish(result: RunResult, as_json: bool) -> int:
             status = result.status
             body["error"] = {
                 "code": status.code, "exit": result.exit_code, "message": status.message,
-                "remedy": f"quantctl retry {result.run_id}", "run_id": result.run_id, "artifact": None,
+                "remedy": result.remedy or f"quantctl retry {result.run_id}", "run_id": result.run_id,
+                "artifact": None,
             }  # fmt: skip
         print_json(body)
     else:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from quantctl.cli import main
 from quantctl.contracts.settings import Settings
 from quantctl.contracts.stage import RunFacts
+from quantctl.lake.snapshot import Lake
 
+HEAD = "symbol,date,open,high,low,close,volume\n"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -42,3 +48,42 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("no real market data here (QUANTCTL_SHARED_DATA)")
     return folder
+
+
+class Market:
+    """A data directory of its own, with commands run in this process."""
+
+    def __init__(self, root):
+        self.root = root
+        self.data = root / "data"
+
+    def command(self, *words):
+        said = io.StringIO()
+        with redirect_stdout(said), redirect_stderr(io.StringIO()):
+            code = main(["--set", f"paths.data_dir={self.data}", "data", *map(str, words), "--json"])
+        return code, json.loads(said.getvalue())
+
+    def csv(self, *rows, name="bars.csv"):
+        path = self.root / name
+        path.write_text(HEAD + "\n".join(rows) + "\n")
+        return path
+
+    def bring(self, path, *words):
+        """Import; returns (exit code, error or finding code, import report)."""
+        code, body = self.command("import", path, *words)
+        body = body.get("data") or body
+        folder = self.data / "artifacts" / "summaries" / "runs" / str(body.get("run_id"))
+        report = folder / "reports" / "import_report.json"
+        failed = body.get("error", body).get("code")
+        return code, failed, json.loads(report.read_bytes()) if report.exists() else None
+
+    def bars(self):
+        return Lake(self.data / "lakehouse").snapshot().table("bars_1d")
+
+    def untouched(self):
+        return Lake(self.data / "lakehouse").log.head() is None
+
+
+@pytest.fixture
+def market(tmp_path):
+    return Market(tmp_path)

@@ -43,6 +43,12 @@ class Snapshot:
         self.id = snapshot_id(manifest, manifest_sha256)
         self._parts: dict[str, list[Part]] = {}
         self._closed: dict[datetime, frozenset[str]] = {}
+        self._sound: set[str] | None = None
+
+    def hashed(self) -> Snapshot:
+        """This snapshot, from now on hashing each part once before its first read (`SNAPSHOT_CORRUPT`)."""
+        self._sound = set()
+        return self
 
     def __repr__(self) -> str:
         return f"Snapshot({self.id})"
@@ -69,7 +75,9 @@ class Snapshot:
         table = table_of(name)
         state = self.manifest.tables.get(name)
         schema = state.frame_schema(table) if state else dict(table.columns)
-        return Source(self.root, table, self.parts(name), schema, lambda: self.closed_today(at))
+        return Source(
+            self.root, table, self.parts(name), schema, lambda: self.closed_today(at), self._sound
+        )
 
     def table(
         self,

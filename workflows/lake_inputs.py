@@ -31,7 +31,7 @@ class Pinned:
         self.as_of = date.fromisoformat(request.as_of)
         self.settings = Settings.model_validate(request.settings)
         self.places = places
-        self.snapshot = writer(places).snapshot(request.snapshot["id"])
+        self.snapshot = writer(places).snapshot(request.snapshot["id"]).hashed()
 
     def read(self, name: str) -> Any:
         """The slice called `name`."""

@@ -134,6 +134,8 @@ def test_a_damaged_part_is_snapshot_corrupt(tmp_path: Path, damage: str) -> None
     with pytest.raises(DataUnhealthy) as caught:
         lake.verify()
     assert caught.value.code == "SNAPSHOT_CORRUPT"
+    with pytest.raises(DataUnhealthy, match="the part"):
+        lake.snapshot().hashed().bars()
     if damage != "flip":
         with pytest.raises(DataUnhealthy, match="the part"):
             lake.snapshot().bars()

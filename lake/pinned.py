@@ -75,9 +75,7 @@ class Snapshot:
         table = table_of(name)
         state = self.manifest.tables.get(name)
         schema = state.frame_schema(table) if state else dict(table.columns)
-        return Source(
-            self.root, table, self.parts(name), schema, lambda: self.closed_today(at), self._sound
-        )
+        return Source(self.root, table, self.parts(name), schema, lambda: self.closed_today(at), self._sound)
 
     def table(
         self,

@@ -49,6 +49,7 @@ def all_checks(settings: Settings, places: Places, root: Path) -> list[Check]:
         threads,
         lambda: protocol(places.state_url),
         lambda: engine_config(root / "dbos-config.yaml", places.state_url),
+        lambda: stray_database(root / "quantctl.sqlite", places.state_url),
     )
     return [_guarded(probe) for probe in probes]
 
@@ -209,6 +210,16 @@ def engine_config(path: Path, url: str) -> Check:
             "dbos-config.yaml", "warn", f"names {declared or 'no database'}, the settings {url}", remedy
         )
     return Check("dbos-config.yaml", "ok", "agrees with the state database")
+
+
+def stray_database(path: Path, url: str) -> Check:
+    """The `dbos` command has made no state database of its own; a worker refuses to start beside one."""
+    from quantctl.lake.state import sqlite_path
+
+    if not path.exists() or path.resolve() == sqlite_path(url).resolve():
+        return Check("stray database", "ok", "none")
+    remedy = f"remove {path.name}, and export TV_STATE_URL=$(quantctl doctor --state-url) for `dbos workflow`"
+    return Check("stray database", "fail", f"{path} was made by the dbos command", remedy)
 
 
 def _absolute(url: str, base: Path) -> str:

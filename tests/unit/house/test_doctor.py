@@ -1,0 +1,120 @@
+"""`quantctl doctor`: one verdict per fault, and an exit code that says whether runs can be made."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from quantctl.cli import main
+from quantctl.contracts.records.run import PROTOCOL
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def verdicts(capsys: pytest.CaptureFixture[str], exit_code: int = 0) -> dict[str, dict[str, str]]:
+    """The checks by name; `exit_code` is the one that is expected."""
+    capsys.readouterr()
+    assert main(["doctor", "--json"]) == exit_code
+    document = json.loads(capsys.readouterr().out)
+    rows = document["data"] if exit_code == 0 else document["error"]["findings"]
+    return {row["name"]: row for row in rows}
+
+
+def test_an_empty_directory_is_fit(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = verdicts(capsys)
+    assert {row["status"] for row in found.values()} == {"ok"}
+    assert found["state database"]["detail"] == "not created yet"
+    assert found["lake"]["detail"] == "not created yet"
+    assert list(here.iterdir()) == []
+
+
+def test_a_lock_file_whose_holder_died_is_no_worker(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "."]) == 0
+    lock = here / "data" / "state" / "worker.lock"
+    lock.write_text("host-4242-dead")
+    assert verdicts(capsys)["worker"] == {
+        "name": "worker", "status": "ok", "detail": "none alive", "remedy": "",
+    }  # fmt: skip
+
+
+def test_a_held_lock_names_its_holder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "."]) == 0
+    lock = here / "data" / "state" / "worker.lock"
+    lock.write_text("host-4242-alive")
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert verdicts(capsys)["worker"]["detail"] == "host-4242-alive is alive"
+
+
+def test_a_pending_run_of_another_protocol_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "."]) == 0
+    with sqlite3.connect(here / "data" / "state" / "quantctl.sqlite") as connection:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS workflow_status "
+            "(workflow_uuid TEXT, status TEXT, application_version TEXT)"
+        )
+        connection.executemany(
+            "INSERT INTO workflow_status (workflow_uuid, status, application_version) VALUES (?, ?, ?)",
+            [("old", "PENDING", "stages-0"), ("done", "SUCCESS", "stages-0"), ("ours", "PENDING", PROTOCOL)],
+        )
+    connection.close()
+    row = verdicts(capsys)["protocol"]
+    assert row["status"] == "warn"
+    assert row["detail"] == "runs of another protocol: old"
+    assert row["remedy"]
+
+
+def test_a_stray_database_fails_as_the_worker_would(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "quantctl.sqlite").write_bytes(b"")
+    row = verdicts(capsys, exit_code=3)["stray database"]
+    assert row["status"] == "fail"
+    assert "quantctl.sqlite" in row["detail"]
+    assert row["remedy"].startswith("remove quantctl.sqlite")
+
+
+def test_a_state_database_here_on_purpose_is_no_stray(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TV_STATE_URL", f"sqlite:///{here}/quantctl.sqlite")
+    assert main(["init", "."]) == 0
+    assert verdicts(capsys)["stray database"]["status"] == "ok"
+
+
+def test_the_engine_file_reads_the_variable(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "dbos-config.yaml").write_text("name: quantctl\nsystem_database_url: ${TV_STATE_URL}\n")
+    row = verdicts(capsys)["dbos-config.yaml"]
+    assert row["status"] == "ok"
+    assert "unset" in row["detail"]
+    monkeypatch.setenv("TV_STATE_URL", f"sqlite:///{here}/elsewhere.sqlite")
+    (here / "dbos-config.yaml").write_text("system_database_url: sqlite:///data/state/quantctl.sqlite\n")
+    assert verdicts(capsys)["dbos-config.yaml"]["status"] == "warn"
+    (here / "dbos-config.yaml").write_text("name: quantctl\nsystem_database_url: ${TV_STATE_URL}\n")
+    monkeypatch.setenv("TV_STATE_URL", f"sqlite:///{here}/data/state/quantctl.sqlite")
+    assert verdicts(capsys)["dbos-config.yaml"]["status"] == "ok"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_directory_that_cannot_be_written_fails(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here.chmod(0o500)
+    try:
+        assert verdicts(capsys, exit_code=3)["directories"]["status"] == "fail"
+    finally:
+        here.chmod(0o700)
+
+
+def test_an_unknown_variable_is_a_warning(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TV_HTR__FLOR", "3")
+    assert verdicts(capsys)["variables"]["status"] == "warn"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantctl import evidence, installation
 from quantctl.contracts.artifacts import ARTIFACTS
-from quantctl.contracts.canonical import parse_strict
 from quantctl.contracts.errors import ConfigError, ContractError, DataMissing
 from quantctl.contracts.nearest import did_you_mean
 from quantctl.contracts.settings import Settings
-from quantctl.lake import ledger, state
+from quantctl.lake import state
 from quantctl.lake.rundir import RunDirectory, require_run
+from quantctl.run_results import RunResult, artifact_rows, result_of
 from quantctl.settings import Overrides, Resolved, resolve
 from quantctl.workflows import runs
 from quantctl.workflows.runs import RunStatus
@@ -25,21 +24,6 @@ if TYPE_CHECKING:
 
     from quantctl.contracts.records.run import RunRequest
     from quantctl.workflows.execution import Executor
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """Where a run stands, where its files are, and what its gates said."""
-
-    run_id: str
-    state: str
-    exit_code: int | None
-    run_dir: Path
-    status: RunStatus
-    gates: list[dict[str, Any]] = field(default_factory=list)
-    artifacts: list[dict[str, Any]] = field(default_factory=list)
-    remedy: str = ""
-    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class QuantSDK:
@@ -153,17 +137,7 @@ class QuantSDK:
 
     def result(self, found: RunStatus) -> RunResult:
         """A status with the gates and artifacts that its ledger names."""
-        gates, artifacts, remedy, metrics = [], [], "", {}
-        with state.reader(self.places.state_url) as connection:
-            if connection is not None:
-                gates = _gates(connection, found.run_id)
-                artifacts = _artifacts(connection, found.run_id)
-                remedy = _remedy(connection, found.run_id)
-                metrics = _metrics(connection, found.run_id)
-        root = self.places.run_root(found.run_id)
-        return RunResult(
-            found.run_id, found.state, found.exit_code, root, found, gates, artifacts, remedy, metrics
-        )
+        return result_of(self.places, found)
 
     # reading
 
@@ -247,6 +221,22 @@ class QuantSDK:
 
         return Lake(self.places.lakehouse_dir).snapshot("latest").facts()
 
+    def create_snapshot(self, *, as_of: str | None = None) -> str:
+        """Publish the newest version of the lake (DataOps only); returns the snapshot's id."""
+        result = self.run_pipeline("data.publish", arguments={"scanners": {}, "as_of": as_of})
+        if result.state != "SUCCESS":
+            raise DataMissing(
+                result.status.code or "LAKE_MISSING", result.status.message or "", remedy=result.remedy
+            )
+        return str(result.metrics["data.publish"]["snapshot"])
+
+    def validate_foundation(
+        self, snapshot: str = "latest", *, profile: str, as_of: str | None = None
+    ) -> dict[str, Any]:
+        """The foundation of a profile on a snapshot, judged without a run: the context of
+        `selection.ingestion` with its findings and L0 gates. Raises nothing on findings."""
+        return self.run_stage("selection.ingestion", profile=profile, snapshot=snapshot, as_of=as_of)
+
     def audit(self, run_id: str) -> dict[str, Any]:
         """The combined, non-destructive audit of a run: `{ok, parts, path}`."""
         from quantctl.auditing import audit
@@ -256,7 +246,7 @@ class QuantSDK:
     def known_artifacts(self, run_id: str) -> list[dict[str, Any]]:
         """The artifact rows of a run; none for an id that is not known."""
         with state.reader(self.places.state_url) as connection:
-            return _artifacts(connection, run_id) if connection is not None else []
+            return artifact_rows(connection, run_id) if connection is not None else []
 
     # stages
 
@@ -325,43 +315,6 @@ class QuantSDK:
         from quantctl.workflows.execution import Executor
 
         return Executor(self.places, installation.limits(settings), self.stop, self.watch)
-
-
-def _gates(connection: Any, run_id: str) -> list[dict[str, Any]]:
-    found = {}
-    for record in ledger.records(connection, run_id):
-        if record["type"] == "gate":
-            data = record["data"]
-            found[data["gate"]] = data | {"code": record["code"], "verdict": record["outputs"][0]["path"]}
-    return list(found.values())
-
-
-def _artifacts(connection: Any, run_id: str) -> list[dict[str, Any]]:
-    rows = connection.execute(
-        "SELECT name, path, sha256, rows, bytes, step, attempt FROM artifact_index WHERE run_id = ?"
-        " ORDER BY rowid",
-        (run_id,),
-    )
-    return [dict(row) for row in rows]
-
-
-def _metrics(connection: Any, run_id: str) -> dict[str, dict[str, Any]]:
-    """What each stage reported with its last outcome."""
-    return {
-        record["step"]: record["data"]["metrics"]
-        for record in ledger.records(connection, run_id)
-        if record["type"] == "stage" and record["status"] in ("success", "failed")
-    }
-
-
-def _remedy(connection: Any, run_id: str) -> str:
-    """What the failed stage of a run said would cure it."""
-    row = connection.execute(
-        "SELECT record FROM run_ledger WHERE run_id = ? AND type = 'stage' AND status = 'failed'"
-        " ORDER BY seq DESC LIMIT 1",
-        (run_id,),
-    ).fetchone()
-    return str(parse_strict(row[0])["data"]["error"]["remedy"]) if row else ""
 
 
 def _contract(name: str) -> dict[str, str]:

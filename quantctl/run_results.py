@@ -1,0 +1,81 @@
+"""Where a run stands, with what its ledger says of gates, artifacts and metrics."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from quantctl.contracts.canonical import parse_strict
+from quantctl.lake import ledger, state
+from quantctl.workflows.runs import RunStatus
+from quantctl.workflows.runtime import Places
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where a run stands, where its files are, and what its gates said."""
+
+    run_id: str
+    state: str
+    exit_code: int | None
+    run_dir: Path
+    status: RunStatus
+    gates: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: list[dict[str, Any]] = field(default_factory=list)
+    remedy: str = ""
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def result_of(places: Places, found: RunStatus) -> RunResult:
+    """A status with the gates, artifacts, metrics and remedy that the run's ledger names."""
+    root = places.run_root(found.run_id)
+    with state.reader(places.state_url) as connection:
+        if connection is None:
+            return RunResult(found.run_id, found.state, found.exit_code, root, found)
+        return RunResult(
+            found.run_id, found.state, found.exit_code, root, found,
+            gates=_gates(connection, found.run_id),
+            artifacts=artifact_rows(connection, found.run_id),
+            remedy=_remedy(connection, found.run_id),
+            metrics=_metrics(connection, found.run_id),
+        )  # fmt: skip
+
+
+def _gates(connection: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
+    found = {}
+    for record in ledger.records(connection, run_id):
+        if record["type"] == "gate":
+            data = record["data"]
+            found[data["gate"]] = data | {"code": record["code"], "verdict": record["outputs"][0]["path"]}
+    return list(found.values())
+
+
+def artifact_rows(connection: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
+    """The artifacts that a run has now, in the order in which they were first written."""
+    rows = connection.execute(
+        "SELECT name, path, sha256, rows, bytes, step, attempt FROM artifact_index WHERE run_id = ?"
+        " ORDER BY rowid",
+        (run_id,),
+    )
+    return [dict(row) for row in rows]
+
+
+def _metrics(connection: sqlite3.Connection, run_id: str) -> dict[str, dict[str, Any]]:
+    """What each stage reported with its last outcome."""
+    return {
+        record["step"]: record["data"]["metrics"]
+        for record in ledger.records(connection, run_id)
+        if record["type"] == "stage" and record["status"] in ("success", "failed")
+    }
+
+
+def _remedy(connection: sqlite3.Connection, run_id: str) -> str:
+    """What the failed stage of a run said would cure it."""
+    row = connection.execute(
+        "SELECT record FROM run_ledger WHERE run_id = ? AND type = 'stage' AND status = 'failed'"
+        " ORDER BY seq DESC LIMIT 1",
+        (run_id,),
+    ).fetchone()
+    return str(parse_strict(row[0])["data"]["error"]["remedy"]) if row else ""

@@ -149,6 +149,8 @@ def _usage(problem: Any) -> ConfigError:
     message = str(getattr(problem, "message", problem)).rstrip(".")
     option = getattr(problem, "option_name", None)
     if message.startswith("No such option") and option and ctx is not None:
+        if misplaced := _misplaced(option, ctx):
+            return misplaced
         known = [name for parameter in ctx.command.params for name in parameter.opts]
         hint = did_you_mean(option, [*known, "--help"])
         return ConfigError("OPTION_UNKNOWN", f"unknown option {option}{hint}", where=path, remedy=remedy)
@@ -159,6 +161,21 @@ def _usage(problem: Any) -> ConfigError:
         return ConfigError("COMMAND_UNKNOWN", f"unknown command {name!r}{hint}", where=path, remedy=remedy)
     text = problem.format_message() if hasattr(problem, "format_message") else message
     return ConfigError("USAGE", text.rstrip("."), where=path, remedy=remedy)
+
+
+def _misplaced(option: str, ctx: Any) -> ConfigError | None:
+    """The error for a global option after the command, or for `--json` before it."""
+    path, root = ctx.command_path, ctx.find_root()
+    if ctx is root and option == "--json":
+        return ConfigError(
+            "OPTION_UNKNOWN", "--json stands after the command", where=path, remedy="quantctl COMMAND --json"
+        )
+    if ctx is root or option not in {name for parameter in root.command.params for name in parameter.opts}:
+        return None
+    return ConfigError(
+        "OPTION_UNKNOWN", f"{option} stands before the command", where=path,
+        remedy=f"quantctl {option} ... {path.removeprefix('quantctl ')} ...",
+    )  # fmt: skip
 
 
 def _interrupted() -> Interrupted:

@@ -83,7 +83,9 @@ def verdict_text(result: RunResult) -> str:
         lines.append(f"gates    {', '.join(failed)}")
     if status.pipeline.startswith("data."):
         lines += [
-            f"{stage.partition('.')[2]:<8} {_told(metrics)}" for stage, metrics in result.metrics.items()
+            f"{stage.partition('.')[2]:<8} {_told(metrics)}"
+            for stage, metrics in result.metrics.items()
+            if metrics
         ]
     lines.append(f"run dir  {result.run_dir}")
     report = result.run_dir / "reports" / "portfolio" / "report.html"
@@ -94,7 +96,7 @@ def verdict_text(result: RunResult) -> str:
 
 def _told(metrics: dict[str, Any]) -> str:
     """Metrics as `name value` pairs."""
-    return ", ".join(f"{name} {_value(value)}" for name, value in metrics.items())
+    return ", ".join(f"{name} {_value(value)}" for name, value in metrics.items() if value != {})
 
 
 def _value(value: Any) -> str:

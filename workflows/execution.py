@@ -137,8 +137,9 @@ class Executor:
         if found.state in runs.TERMINAL:
             return found
         raise Interrupted(
-            "INTERRUPTED", f"interrupted at {found.stage}; nothing lost", where=found.stage or ""
-        )
+            "INTERRUPTED", f"interrupted at {found.stage}; nothing lost", where=found.stage or "",
+            remedy=f"quantctl resume {run_id}",
+        )  # fmt: skip
 
     def _follow(self, run_id: str, *, take_over: bool) -> RunStatus:
         while True:

@@ -91,7 +91,7 @@ class _Run:
 
     def _stage(self, spec: StageSpec) -> dict[str, Any] | None:
         """One stage; returns the error of a failed one."""
-        self.runtime.check_stop(spec.id)
+        self.runtime.check_stop(self.request.run_id, spec.id)
         params = self._params(spec)
         inputs = self.session.references(spec.inputs)
         attempt = self._transaction(f"open {spec.id}", book.open_stage, self.request, spec.id, params, inputs)

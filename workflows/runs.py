@@ -168,7 +168,7 @@ def attach(places: Places, request: RunRequest) -> RunStatus | None:
             "RUN_ID_CONFLICT",
             f"run {request.run_id} exists with other inputs ({detail})",
             where=request.run_id,
-            remedy="choose another --run-id, or repeat the command with the inputs it was started with",
+            remedy=f"quantctl resume {request.run_id} keeps its inputs; for others choose another --run-id",
         )
     return require_status(places, request.run_id)
 

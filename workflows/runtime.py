@@ -61,10 +61,13 @@ class Runtime:
     faults: dict[str, EnvironmentFault] = field(default_factory=dict)
     active: set[str] = field(default_factory=set)
 
-    def check_stop(self, stage: str) -> None:
+    def check_stop(self, run_id: str, stage: str) -> None:
         """Raise `Interrupted` when the process was asked to start no further stage."""
         if self.stop.is_set():
-            raise Interrupted("INTERRUPTED", f"interrupted at {stage}; nothing lost", where=stage)
+            raise Interrupted(
+                "INTERRUPTED", f"interrupted at {stage}; nothing lost", where=stage,
+                remedy=f"quantctl resume {run_id}",
+            )  # fmt: skip
 
 
 _current: Runtime | None = None

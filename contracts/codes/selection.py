@@ -88,7 +88,7 @@ CODES: dict[str, Code] = {
     "RANKER_UNAVAILABLE": Code(2, "This version has no such ranking method."),
     "RELABEL_UNAVAILABLE": Code(2, "This version does not relabel directions."),
     "NULL_TABLE_UNDEFINED": Code(70, "A statistic is undefined on white noise of the asked length."),
-    "SYMBOL_UNKNOWN": Code(None, "The symbol occurs nowhere in the run."),
+    "SYMBOL_UNKNOWN": Code(3, "The symbol occurs nowhere in the run."),
     # features and scoring
     "FEATURE_MISSING": Code(None, "An active filter needs a feature that a candidate does not have."),
     "FEATURE_SPARSE": Code(None, "More than a third of a candidate's scored metrics have no value."),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from quantctl.contracts.errors import DataMissing
 from quantctl.contracts.ids import check_run_id
 from quantctl.options import Json, Limit, Since
 from quantctl.output import emit, table
@@ -116,6 +117,11 @@ def logs(
 def explain(ctx: typer.Context, run_id: str, symbol: str, as_json: Json = False) -> int:
     """Why a symbol of the snapshot is in or out of a run: stage, rule, value and limit that decided."""
     steps = reading(ctx).explain(check_run_id(run_id), symbol)
+    if steps[0]["code"] == "SYMBOL_UNKNOWN":
+        raise DataMissing(
+            "SYMBOL_UNKNOWN", steps[0]["message"], where=run_id,
+            remedy=f"quantctl show {run_id} candidates_funnel lists the symbols of the scan",
+        )  # fmt: skip
     cells = [
         (s["stage"], s["rule"], s["verdict"], s["code"], _number(s["value"]), _number(s["limit"]))
         for s in steps

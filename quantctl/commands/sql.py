@@ -63,7 +63,7 @@ def _write(shape: str, columns: list[str], rows: list[tuple[Any, ...]], out: Pat
         import sys
 
         stream = out.open("w", newline="") if out else sys.stdout
-        writer = csv.writer(stream)
+        writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
         if out:

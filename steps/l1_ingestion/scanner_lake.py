@@ -134,12 +134,14 @@ def check_fields(name: str, definition: Definition, columns: Collection[str]) ->
         plain, _, frame = field.partition("|")
         column = FIELDS.get(plain)
         if frame or column is None or (column not in columns and column not in PERFORMANCE):
+            uncomputed = column is not None and not frame
             raise ConfigError(
                 "SCANNER_FIELD_UNAVAILABLE",
                 f"the lakehouse cannot evaluate {field}" + (" over daily bars" if frame else ""),
                 where=name,
-                remedy="give the scanner a `lake` block with a daily sort, or drop the field",
-            )
+                remedy="quantctl data features computes it" if uncomputed
+                else "give the scanner a `lake` block with a daily sort, or drop the field",
+            )  # fmt: skip
 
 
 def scan(

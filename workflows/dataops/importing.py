@@ -85,7 +85,8 @@ def _already(files: list[BarFile], known: dict[str, str]) -> Outcome:
     )
     report = {"schema_version": 1, "source": "import", "already_imported_by": earlier,
               "files": [{"path": str(file.path), "sha256": file.sha256} for file in files]}  # fmt: skip
-    return Outcome({"import_report": report}, findings=[finding])
+    metrics = {"already_imported_by": ", ".join(earlier)}
+    return Outcome({"import_report": report}, findings=[finding], metrics=metrics)
 
 
 def _findings(ready: Prepared) -> list[Finding]:

@@ -17,6 +17,7 @@ from quantctl.contracts.canonical import parse_strict
 from quantctl.lake import state
 from quantctl.workflows.runtime import Places
 
+LOOK_SECONDS = 0.2
 MARKS = {"success": "ok", "failed": "FAILED", "skipped": "skipped", "intent": "..."}
 
 
@@ -46,9 +47,9 @@ class Watch:
         self._quiet = quiet
 
     def __call__(self) -> None:
-        """Look for new records at most ten times a second, and show what changed."""
+        """Look for new records at most five times a second, and show what changed."""
         run_id = self._run_id()
-        if self._quiet or run_id is None or time.monotonic() - self._looked < 0.1:
+        if self._quiet or run_id is None or time.monotonic() - self._looked < LOOK_SECONDS:
             return
         if run_id != self._shown:
             self._turn_to(run_id)

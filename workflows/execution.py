@@ -7,6 +7,7 @@ that finds it taken enqueues and follows, and takes over when the holder dies.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from quantctl.workflows.runtime import Places
 from quantctl.workflows.worker import Limits, Worker
 
 FOLLOW_SECONDS = 0.2
+SELDOM_SECONDS = 1.0
 Watch = Callable[[], None]
 
 
@@ -124,11 +126,20 @@ class Executor:
 
     def _serve(self, worker: Worker, run_id: str) -> RunStatus:
         assert worker.runtime is not None
-        faults = worker.runtime.faults
+        faults, ended = worker.runtime.faults, worker.runtime.ended
+        looked = time.monotonic()
 
         def finished() -> bool:
+            nonlocal looked
             self.watch()
-            return run_id in faults or runs.engine_done(self.places, run_id)
+            if run_id in faults:
+                return True
+            # The engine's own row is asked once the body has returned here, else now and then only:
+            # the run may have ended in a process that was the worker just before us.
+            if run_id not in ended and time.monotonic() - looked < SELDOM_SECONDS:
+                return False
+            looked = time.monotonic()
+            return runs.engine_done(self.places, run_id)
 
         worker.serve(finished)
         if run_id in faults:

@@ -40,6 +40,7 @@ def execute(payload: dict[str, Any]) -> dict[str, Any]:
         result = _live(runtime, request)
     finally:
         runtime.active.discard(request.run_id)
+        runtime.ended.add(request.run_id)
     if result["error"] is not None:
         raise error_from_dict(result["error"])
     return result

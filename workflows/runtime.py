@@ -60,6 +60,7 @@ class Runtime:
     stop: threading.Event
     faults: dict[str, EnvironmentFault] = field(default_factory=dict)
     active: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
 
     def check_stop(self, run_id: str, stage: str) -> None:
         """Raise `Interrupted` when the process was asked to start no further stage."""

@@ -26,7 +26,8 @@ def quantctl(data: Path, *words: str) -> tuple[float, float]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
-        raise SystemExit(f"{' '.join(words)} failed: {process.stderr.read().decode() if process.stderr else ''}")
+        said = process.stderr.read().decode() if process.stderr else ""
+        raise SystemExit(f"{' '.join(words)} failed: {said}")
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
@@ -59,6 +60,7 @@ def stages(data: Path, run_id: str) -> str:
 
 
 def main() -> int:
+    """Measure, print, and judge against the budget."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "data"

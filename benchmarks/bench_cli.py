@@ -22,6 +22,7 @@ def cpu(*words: str) -> float:
 
 
 def main() -> int:
+    """Measure, print, and judge against the budget."""
     with tempfile.TemporaryDirectory() as data:
         place = ("--set", f"paths.data_dir={data}")
         cpu("--help")

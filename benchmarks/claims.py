@@ -8,6 +8,7 @@ import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 EXIT = {"GOAL": 0, "FLOOR": 0, "FAIL": 1, "PEER_MISSING": 3}
@@ -60,7 +61,7 @@ class Claim:
 def cpu_model() -> str:
     """Name of the processor."""
     try:
-        with open("/proc/cpuinfo") as stream:
+        with Path("/proc/cpuinfo").open() as stream:
             for line in stream:
                 if line.startswith("model name"):
                     return line.split(":", 1)[1].strip()

@@ -125,8 +125,12 @@ class _Case:
         judgement = self._judged(
             spec.id,
             lambda: judge_run(
-                self._files(), self.records, self._params(spec), self.facts,
-                ledger_errors=ledger_errors, terminal=True,
+                self._files(),
+                self.records,
+                self._params(spec),
+                self.facts,
+                ledger_errors=ledger_errors,
+                terminal=True,
             ),
         )
         body = verdicts.verdict(spec, judgement, self.facts, {})

@@ -45,7 +45,7 @@ def verify_ledger(places: Places, run_id: str, *, head: str | None = None) -> di
 
 
 def _read_file(path: Path) -> tuple[list[dict[str, Any]], list[Finding]]:
-    records = []
+    records: list[dict[str, Any]] = []
     if not path.exists():
         return [], [_error("LEDGER_PARSE", "audit.jsonl is missing")]
     for number, line in enumerate(path.read_bytes().splitlines()):
@@ -120,13 +120,15 @@ def find_artifact(places: Places, run_id: str, name: str) -> tuple[str, Path]:
         place = (root / name).resolve()
         if not place.is_relative_to(root.resolve()):
             raise ConfigError("URI_PATH_FORBIDDEN", f"{name!r} leaves the run directory", where=run_id)
-    if not place.is_file():
+    if place.is_file():
+        return name, place
+    remedy = f"quantctl show {run_id}"
+    if name not in ARTIFACTS and place.parent == root.resolve():
         hint = did_you_mean(name, ARTIFACTS)
-        raise DataMissing(
-            "ISOLATION_INPUT_MISSING", f"run {run_id} has no {name!r}{hint}", where=str(place),
-            remedy=f"quantctl show {run_id}",
-        )  # fmt: skip
-    return name, place
+        raise ConfigError("ARTIFACT_UNKNOWN", f"no artifact {name!r}{hint}", where=run_id, remedy=remedy)
+    raise DataMissing(
+        "ISOLATION_INPUT_MISSING", f"run {run_id} has no {name!r}", where=str(place), remedy=remedy
+    )
 
 
 def log_lines(places: Places, run_id: str) -> list[dict[str, Any]]:

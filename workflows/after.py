@@ -15,7 +15,6 @@ from quantctl.lake.spans import read_spans
 from quantctl.workflows.projection import project_run
 from quantctl.workflows.session import Session
 
-
 log = logging.getLogger("quantctl.after")
 
 

@@ -37,7 +37,7 @@ CODES: dict[str, Code] = {
     "SCANNER_ABSTRACT": Code(2, "An abstract scanner can only be a base."),
     "SCANNER_INTENT_MISSING": Code(2, "A scanner has no valid logic or intent."),
     "SCANNER_FILTER_INVALID": Code(2, "A scanner filter has a wrong operator, field or value."),
-    "SCANNER_CONTRADICTION": Code(2, "The rules of a scanner leave no row, or a gate contradicts its intent."),
+    "SCANNER_CONTRADICTION": Code(2, "A scanner's rules leave no row, or a gate contradicts its intent."),
     "SCANNER_FLOOR_LOOSENED": Code(2, "A scanner's floor is looser than its profile's."),
     "SCANNER_FIELD_UNAVAILABLE": Code(2, "The lakehouse cannot evaluate a field of a scanner."),
     "SCANNER_EMPTY": Code(3, "A scanner that is not optional found nothing."),
@@ -80,7 +80,7 @@ CODES: dict[str, Code] = {
     "SNAPSHOT_EMPTY": Code(3, "There are candidates, but not one is eligible."),
     "SNAPSHOT_TOO_OLD": Code(3, "The snapshot ends before the date that was asked for."),
     # features and coverage
-    "FEATURE_SCOPE_REQUIRED": Code(2, "A feature backfill needs candidates, a run id, or --all-symbols --yes."),
+    "FEATURE_SCOPE_REQUIRED": Code(2, "A feature backfill needs candidates, a run id or --all-symbols."),
     "FEATURE_NO_BARS": Code(None, "A symbol in scope has no bars."),
     "FEATURE_FETCH_ZERO": Code(3, "Not one symbol in scope gained a feature row."),
     "FEATURE_VALIDATION": Code(1, "Feature rows of the scope are missing, sparse, late or out of bounds."),

@@ -89,6 +89,6 @@ def offline_coverage(
     )  # fmt: skip
     return Coverage(
         run_id=run_id, profile=profile, stage=stage, source=source, expected=len(expected), covered=covered,
-        skipped_up_to_date=0, coverage=share, attempts=[attempt], failed_symbols=sorted(failed), exceptions=[],
-        status=status, evidence_sha256=evidence_sha256,
+        skipped_up_to_date=0, coverage=share, attempts=[attempt], failed_symbols=sorted(failed),
+        exceptions=[], status=status, evidence_sha256=evidence_sha256,
     )  # fmt: skip

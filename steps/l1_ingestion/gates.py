@@ -85,7 +85,8 @@ def judge_l0(
     values = frame.select(symbols).to_numpy().astype(np.float64)
     findings = [
         *_index(frame), *_duplicates(frame, symbols), *_numbers(frame, symbols, values),
-        *_length(frame, params.data), *_calendar(frame, symbols, lake_sessions, params.data), *_sparse(report),
+        *_length(frame, params.data), *_calendar(frame, symbols, lake_sessions, params.data),
+        *_sparse(report),
     ]  # fmt: skip
     return Judgement(findings, {"columns": len(symbols), "rows": frame.height}, error=_invalid(findings))
 
@@ -194,7 +195,8 @@ def _invalid(findings: Sequence[Finding]) -> QuantError | None:
         return None
     return DataUnhealthy(
         "FOUNDATION_INVALID", f"{errors[0].code}: {errors[0].message}", where="data/returns_matrix.parquet",
-        remedy="quantctl data audit shows which bars are wrong", details={"codes": [f.code for f in errors[:20]]},
+        remedy="quantctl data audit shows which bars are wrong",
+        details={"codes": [f.code for f in errors[:20]]},
     )  # fmt: skip
 
 

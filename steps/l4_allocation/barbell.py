@@ -83,9 +83,7 @@ def barbell(
     return _assembled(problem, weights, share, chosen, filled)
 
 
-def cluster_leaders(
-    names: Sequence[str], scores: Array, clusters: Sequence[str]
-) -> list[Leader]:
+def cluster_leaders(names: Sequence[str], scores: Array, clusters: Sequence[str]) -> list[Leader]:
     """Best atom of every cluster, best cluster first; ties go to the smaller atom id."""
     ranked = sorted(range(len(names)), key=lambda i: (-scores[i], names[i]))
     leaders: dict[str, Leader] = {}

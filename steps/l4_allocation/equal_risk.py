@@ -186,9 +186,7 @@ class _Search:
                 return point
         return None
 
-    def _polished(
-        self, unit: Problem, x: Array, barrier: float, at_cap: Mask, at_row: Mask
-    ) -> Point | None:
+    def _polished(self, unit: Problem, x: Array, barrier: float, at_cap: Mask, at_row: Mask) -> Point | None:
         ended = _newton(unit, self.budgets, x, barrier, at_cap, at_row)
         if ended is None:
             return None

@@ -25,7 +25,6 @@ FLAT = 1e-12
 FACTORS = {"LONG": 1, "SHORT": -1}
 
 
-
 class AtomRow(NamedTuple):
     """What flattening needs of an atom; all of it comes from the table, nothing from the id."""
 
@@ -87,9 +86,7 @@ def atom_rows(atoms: pl.DataFrame) -> dict[str, AtomRow]:
     return rows
 
 
-def flatten_profile(
-    profile: records.SolverProfile, table: Mapping[str, AtomRow]
-) -> records.PhysicalProfile:
+def flatten_profile(profile: records.SolverProfile, table: Mapping[str, AtomRow]) -> records.PhysicalProfile:
     """Positions of one risk profile. Sums are correctly rounded, so they do not depend on order."""
     by_symbol: dict[str, list[records.SolverAsset]] = {}
     for asset in sorted(profile.assets, key=lambda a: a.Symbol):

@@ -150,9 +150,7 @@ def _sums(problem: Problem, leaves: tuple[int, ...]) -> tuple[float, float]:
     return float(problem.floors[index].sum()), float(problem.caps[index].sum())
 
 
-def _finished(
-    problem: Problem, weights: Array, splits: list[Split], notes: dict[str, object]
-) -> Result:
+def _finished(problem: Problem, weights: Array, splits: list[Split], notes: dict[str, object]) -> Result:
     """Project on violated rows, verify, and report."""
     attempts = [Attempt("hierarchical", "OPTIMAL", None, len(splits))]
     warnings: tuple[str, ...] = ()

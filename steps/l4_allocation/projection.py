@@ -1,6 +1,6 @@
 """Euclidean projection on the constraint polytope.
 
-    min ½‖w − v‖²   s.t. 1'w = 1, l ≤ w ≤ u, G w ≤ h
+min ½‖w − v‖²   s.t. 1'w = 1, l ≤ w ≤ u, G w ≤ h
 """
 
 from __future__ import annotations

@@ -79,15 +79,17 @@ def request(run_id: str, direction: str = "LONG"):
         created_at="2026-01-01T00:00:00.000000Z", as_of="2026-01-01", annualisation=365,
         snapshot={"id": "none", "manifest_sha256": "0" * 64, "as_of": "2026-01-01"}, settings=settings,
         origins={}, extends_chain=[], profile_sha256=[],
-        code=CodeFacts(version="0", git_commit=None, dirty=None, lock_sha256=None, workflow_protocol=PROTOCOL),
+        code=CodeFacts(
+            version="0", git_commit=None, dirty=None, lock_sha256=None, workflow_protocol=PROTOCOL
+        ),
         env={}, arguments={}, stages=["tiny.double", "tiny.total"], replay=[],
     )  # fmt: skip
 
 
 def main(root: str, verb: str, run_id: str, direction: str = "LONG") -> int:
     from quantctl.contracts.errors import EnvironmentFault, QuantError
-    from quantctl.workflows.execution import Executor
     from quantctl.signals import stop_on_signal
+    from quantctl.workflows.execution import Executor
     from quantctl.workflows.serving import serve
     from quantctl.workflows.worker import Limits
 

@@ -1,4 +1,4 @@
-"""A reviewer's view of a finished run: verification tells defects apart, SQL is current, projections rebuild."""
+"""A reviewer's view of a finished run: defects are told apart, SQL is current, projections rebuild."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def _edit(lines: list[str]) -> list[str]:
         (lambda lines: [*lines[:2], "not json", *lines[3:]], "LEDGER_PARSE"),
     ],
 )
-def test_a_changed_ledger_file_is_found(copy: Path, change: Callable[[list[str]], list[str]], code: str) -> None:
+def test_a_changed_ledger_file_is_found(
+    copy: Path, change: Callable[[list[str]], list[str]], code: str
+) -> None:
     path = run_dir(copy, "ok") / "audit.jsonl"
     path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
     report = sdk(copy).verify_ledger("ok")

@@ -11,8 +11,8 @@ import polars as pl
 
 from quantctl.contracts.artifacts import ARTIFACTS, Row
 from quantctl.contracts.errors import DataMissing
-from quantctl.contracts.stage import Finding, Judgement, Loaded, Outcome, RunFacts, StageParams, gate, stage
 from quantctl.contracts.settings.sleeve import SleeveSettings
+from quantctl.contracts.stage import Finding, Judgement, Loaded, Outcome, RunFacts, StageParams, gate, stage
 from quantctl.workflows import pipelines
 
 

@@ -23,9 +23,9 @@ def example(monkeypatch: pytest.MonkeyPatch) -> str:
     file, row, name = re.findall(r"```python\n(.*?)```", DOC.read_text(), re.S)
     module = types.ModuleType(MODULE)
     monkeypatch.setitem(sys.modules, MODULE, module)
-    exec(compile(file, "concentration.py", "exec"), module.__dict__)  # noqa: S102
-    rows = eval("{" + row.strip().rstrip(",") + "}", {"Row": Row})  # noqa: S307
-    place = eval(name.strip().rstrip(","))  # noqa: S307
+    exec(compile(file, "concentration.py", "exec"), module.__dict__)
+    rows = eval("{" + row.strip().rstrip(",") + "}", {"Row": Row})
+    place = eval(name.strip().rstrip(","))
     monkeypatch.setitem(ARTIFACTS, *next(iter(rows.items())))
     before = pipelines.ALPHA.index("steps.reporting.report:report")
     longer = (*pipelines.ALPHA[:before], place, *pipelines.ALPHA[before:])
@@ -38,7 +38,9 @@ def example(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.slow
-def test_the_example_runs_on_a_finished_run(example: str, demo_sdk: QuantSDK, demo_runs: dict[str, str]) -> None:
+def test_the_example_runs_on_a_finished_run(
+    example: str, demo_sdk: QuantSDK, demo_runs: dict[str, str]
+) -> None:
     assert example.endswith(":concentration")
     assert "report.concentration" in [stage["id"] for stage in demo_sdk.list_stages("report")]
     context = demo_sdk.run_stage("report.concentration", run_id=demo_runs["LONG"])

@@ -23,7 +23,9 @@ def test_there_are_at_least_ten_queries() -> None:
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=range(len(QUERIES)))
-def test_a_query_answers_alike_from_both_surfaces(query: str, demo: tuple[Path, dict], demo_sdk: QuantSDK) -> None:
+def test_a_query_answers_alike_from_both_surfaces(
+    query: str, demo: tuple[Path, dict], demo_sdk: QuantSDK
+) -> None:
     columns, rows = demo_sdk.query_rows(query)
     assert columns
     if not any(part in query for part in MAY_BE_EMPTY):

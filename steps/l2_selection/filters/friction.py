@@ -1,6 +1,6 @@
 """The friction filter: expected return net of the cost of trading an institutional order.
 
-    eci = σ_ann √(order/adv),    net = μ_ann - eci    (square-root impact)
+eci = σ_ann √(order/adv),    net = μ_ann - eci    (square-root impact)
 """
 
 from __future__ import annotations

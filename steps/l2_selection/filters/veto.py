@@ -67,7 +67,12 @@ def vetoes_where(
 
 
 def judged(
-    values: Array, atoms: list[str], feature: str, code: str, limit: float | None, stage: str,
+    values: Array,
+    atoms: list[str],
+    feature: str,
+    code: str,
+    limit: float | None,
+    stage: str,
     fails: Callable[[Array], Mask],
 ) -> list[Veto]:
     """Vetoes of a rule on one feature: `FEATURE_MISSING:<feature>` where NaN, else `code` where it fails."""

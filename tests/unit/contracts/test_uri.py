@@ -13,8 +13,12 @@ names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 values = st.text(min_size=1, max_size=12)
 
 
-@given(names.filter(lambda n: n != "run"), names, st.dictionaries(st.sampled_from(["run_id", "profile", "snapshot"]), values),
-       st.dictionaries(names, values))  # fmt: skip
+@given(
+    names.filter(lambda n: n != "run"),
+    names,
+    st.dictionaries(st.sampled_from(["run_id", "profile", "snapshot"]), values),
+    st.dictionaries(names, values),
+)
 def test_parse_and_format_are_inverse_on_canonical_uris(
     pipeline: str, stage: str, keys: dict[str, str], params: dict[str, str]
 ) -> None:

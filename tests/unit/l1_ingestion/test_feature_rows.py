@@ -24,10 +24,11 @@ def _bars(symbol: str, seed: int, rows: int = 320) -> pl.DataFrame:
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, rows)))
     days = [date(2022, 1, 1) + timedelta(days=i) for i in range(rows)]
     known = [datetime(2022, 1, 2) + timedelta(days=i) for i in range(rows)]
-    frame = {"symbol": [symbol] * rows, "date": days, "high": close * 1.01, "low": close * 0.99, "close": close,
-             "volume": rng.uniform(1, 9, rows), "quote_volume": close * 5, "provenance": ["t"] * rows,
-             "known_at": known}  # fmt: skip
-    return pl.DataFrame(frame)
+    return pl.DataFrame({
+        "symbol": [symbol] * rows, "date": days, "high": close * 1.01, "low": close * 0.99, "close": close,
+        "volume": rng.uniform(1, 9, rows), "quote_volume": close * 5, "provenance": ["t"] * rows,
+        "known_at": known,
+    })  # fmt: skip
 
 
 def _rows(bars: pl.DataFrame) -> pl.DataFrame:

@@ -38,7 +38,9 @@ def report() -> FoundationReport:
     )  # fmt: skip
 
 
-def judged(frame: pl.DataFrame, found: FoundationReport | None = None, sessions: pl.DataFrame = NO_SESSIONS) -> Judgement:
+def judged(
+    frame: pl.DataFrame, found: FoundationReport | None = None, sessions: pl.DataFrame = NO_SESSIONS
+) -> Judgement:
     return judge_l0(
         Loaded("returns_matrix", "m", frame), Loaded("foundation_report", "f", found or report()), sessions,
         params=L0Params(data=DataSettings()), run=RUN,
@@ -129,7 +131,8 @@ def test_a_row_on_no_session_of_an_exchange_calendar_is_padding() -> None:
 
 def test_an_unreadable_matrix_is_an_error_of_the_gate() -> None:
     found = judge_l0(
-        Loaded("returns_matrix", "m", None, None, "unreadable", "bad"), Loaded("foundation_report", "f", report()),
+        Loaded("returns_matrix", "m", None, None, "unreadable", "bad"),
+        Loaded("foundation_report", "f", report()),
         NO_SESSIONS, params=L0Params(data=DataSettings()), run=RUN,
     )  # fmt: skip
     assert codes(found, "ERROR") == ["L0_PARSE"]

@@ -65,7 +65,9 @@ def test_two_assets_have_the_textbook_minimum_variance():
 def test_diagonal_covariance_gives_inverse_variances_and_inverse_volatilities():
     variances = np.array([0.01, 0.04, 0.09, 0.25])
     problem = Problem(np.diag(variances))
-    assert min_variance(problem, FORMULATIONS).weights == pytest.approx((1 / variances) / (1 / variances).sum())
+    assert min_variance(problem, FORMULATIONS).weights == pytest.approx(
+        (1 / variances) / (1 / variances).sum()
+    )
     vols = 1 / np.sqrt(variances)
     assert equal_risk(problem, FORMULATIONS).weights == pytest.approx(vols / vols.sum(), abs=1e-12)
     assert hrp(problem).weights == pytest.approx((1 / variances) / (1 / variances).sum(), abs=1e-12)
@@ -186,7 +188,9 @@ def test_permuting_atoms_permutes_weights(kernel):
 def test_scaling_the_covariance_changes_nothing(kernel, scale):
     problem = capped(8, 5, 4)
     scaled = replace(problem, cov=problem.cov * scale)
-    assert kernel(scaled, FORMULATIONS).weights == pytest.approx(kernel(problem, FORMULATIONS).weights, abs=1e-8)
+    assert kernel(scaled, FORMULATIONS).weights == pytest.approx(
+        kernel(problem, FORMULATIONS).weights, abs=1e-8
+    )
 
 
 def test_a_corrupted_weight_or_dual_is_rejected():
@@ -251,7 +255,12 @@ def test_two_identical_atoms_get_equal_weights():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("cov", np.array([[1.0, 0.5], [0.4, 1.0]])), ("upper", np.array([1.0])), ("l2", -1.0), ("beta", [np.nan, 1])],
+    [
+        ("cov", np.array([[1.0, 0.5], [0.4, 1.0]])),
+        ("upper", np.array([1.0])),
+        ("l2", -1.0),
+        ("beta", [np.nan, 1]),
+    ],
 )
 def test_an_invalid_problem_names_its_field(field, value):
     with pytest.raises(ContractError) as caught:
@@ -267,7 +276,7 @@ def test_erc_refuses_lower_bounds_and_beta_rows():
 
 
 def test_hrp_is_a_hand_computed_bisection():
-    """Three assets, single linkage: {0, 1} merge first, so the list is split into its first leaf and the rest."""
+    """Three assets, single linkage: {0, 1} merge first; the list splits into its first leaf and the rest."""
     cov = np.array([[0.04, 0.03, 0.0], [0.03, 0.04, 0.0], [0.0, 0.0, 0.01]])
     result = hrp(Problem(cov), HrpSettings(distance="euclidean", linkage="single"))
     order = [int(name) for name in result.notes["leaf_order"]]

@@ -29,10 +29,8 @@ RUN = RunFacts(
     run_id="r1", profile="p", trace_id="0" * 32, pipeline="alpha.full", as_of="2022-10-27", snapshot="s1",
     manifest_sha256="0" * 64, annualisation=365, code_version="0.1",
 )  # fmt: skip
-HASHES = {
-    name: "a" * 64
-    for name in ("synthetic_returns", "atoms", "synthetic_gates", "regime", "portfolio_optimized_v2")
-}
+HASHED = ("synthetic_returns", "atoms", "synthetic_gates", "regime", "portfolio_optimized_v2")
+HASHES = dict.fromkeys(HASHED, "a" * 64)
 REGIME = SimpleNamespace(regime="NORMAL", score=1.0, quadrant="NORMAL")
 
 
@@ -49,7 +47,9 @@ def market(size: int, bars: int, *, mixed: bool) -> dict[str, pl.DataFrame]:
     days = [date(2022, 1, 1) + timedelta(i) for i in range(bars)]
     dates = pl.Series("date", days).cast(pl.Datetime("ns")).dt.replace_time_zone("UTC")
     return {
-        "synthetic_returns": pl.DataFrame([dates, *(pl.Series(a, stream[:, i]) for i, a in enumerate(atoms))]),
+        "synthetic_returns": pl.DataFrame(
+            [dates, *(pl.Series(a, stream[:, i]) for i, a in enumerate(atoms))]
+        ),
         "returns_matrix": pl.DataFrame(
             [dates, *(pl.Series(s, raw[:, i]) for i, s in enumerate(symbols)), pl.Series(BENCHMARK, factor)]
         ),
@@ -185,7 +185,9 @@ def test_column_order_does_not_change_a_byte():
     }
     first, second = optimised(frames).outputs, optimised(shuffled).outputs
     for name in ("portfolio_optimized_v2", "allocation_trace"):
-        assert canonical(first[name].model_dump(mode="json")) == canonical(second[name].model_dump(mode="json"))
+        assert canonical(first[name].model_dump(mode="json")) == canonical(
+            second[name].model_dump(mode="json")
+        )
 
 
 def test_a_doctored_weight_fails_the_gate():
@@ -199,7 +201,9 @@ def test_a_doctored_weight_fails_the_gate():
 
 def test_a_gate_that_cannot_read_says_so():
     broken = Loaded("portfolio_optimized_v2", "data/x.json", None, problem="missing")
-    judgement = judge_synthetic(broken, loaded(pl.DataFrame()), broken, L4Params(allocation=AllocationSettings()))
+    judgement = judge_synthetic(
+        broken, loaded(pl.DataFrame()), broken, L4Params(allocation=AllocationSettings())
+    )
     assert codes(judgement.findings) == {"L4_SYNTHETIC_PARSE"}
 
 

@@ -12,9 +12,12 @@ from quantctl.workflows.boundary import alpha_only
 
 
 def test_a_connect_inside_a_stage_is_refused(tmp_path: Path) -> None:
-    with alpha_only("selection.policy", tmp_path), socket.socket() as client:
-        with pytest.raises(BoundaryViolation, match="tried to connect") as caught:
-            client.connect(("127.0.0.1", 9))
+    with (
+        alpha_only("selection.policy", tmp_path),
+        socket.socket() as client,
+        pytest.raises(BoundaryViolation, match="tried to connect") as caught,
+    ):
+        client.connect(("127.0.0.1", 9))
     assert caught.value.code == "NETWORK_FORBIDDEN"
     assert caught.value.exit_code == 1
 

@@ -25,4 +25,4 @@ class Funnel(pa.DataFrameModel):
         """Further columns (lineage) are allowed."""
 
         strict = False
-        unique = ["scanner", "symbol"]
+        unique = ("scanner", "symbol")

@@ -6,8 +6,9 @@ A value at t is a function of bars <= t; undefined is null. Source: features pag
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -18,9 +19,11 @@ from quantctl.contracts.errors import DataMissing
 from quantctl.contracts.settings.features import FeaturesSettings
 from quantctl.contracts.settings.ratings import RatingsSettings
 from quantctl.steps.l1_ingestion.indicators import Bars, Columns, indicators
+from quantctl.steps.l1_ingestion.moments import expanding
 from quantctl.steps.l1_ingestion.ratings import ratings as rate
 from quantctl.steps.l1_ingestion.return_features import return_features, turnover_features
 
+Array = NDArray[np.float64]
 Days = NDArray[np.datetime64]
 CANONICAL = (
     "momentum", "stability", "entropy", "efficiency", "hurst_clean", "skew", "kurtosis", "cvar",
@@ -53,6 +56,8 @@ DOMAINS: dict[str, tuple[float, float]] = {
 }
 """L1 bounds of a feature, both ends included; the smallest positive number stands for "above zero"."""
 COUNTS = ("n_obs_120", "n_obs_252", "ma_votes", "osc_votes")
+COLUMNS = CANONICAL + AUXILIARY + COUNTS
+BATCH = 16384  # bars computed together
 
 
 def feature_parameters(features: FeaturesSettings, ratings: RatingsSettings) -> dict[str, Any]:
@@ -67,7 +72,7 @@ def feature_parameters(features: FeaturesSettings, ratings: RatingsSettings) -> 
 
 def definition_hash(features: FeaturesSettings, ratings: RatingsSettings) -> str:
     """SHA-256 of the store parameters and the version of the formulas."""
-    return hash_json({"formulas": 1, "parameters": feature_parameters(features, ratings)})
+    return hash_json({"formulas": 2, "parameters": feature_parameters(features, ratings)})
 
 
 def compute_features(
@@ -84,63 +89,114 @@ def compute_features(
     """
     if bars.is_empty():
         return bars.select("symbol", "date", "known_at", "provenance")
-    frames = []
-    for part in bars.sort("symbol", "date").partition_by("symbol", maintain_order=True):
-        symbol = str(part["symbol"][0])
+    bars = bars.sort("symbol", "date")
+    assets = _assets(bars, annual, sessions)
+    values = {
+        name: np.empty(bars.height, dtype=np.int32 if name in COUNTS else np.float64) for name in COLUMNS
+    }
+    estimated = np.empty(bars.height, dtype=bool)
+    numbers = {
+        name: bars[name].cast(pl.Float64).fill_null(math.nan).to_numpy()
+        for name in ("high", "low", "close", "volume", "quote_volume")
+    }
+    for batch in _batches(assets):
+        columns, marked = _computed(batch, numbers, features, ratings)
+        for i, asset in enumerate(batch):
+            length = asset.end - asset.start
+            estimated[asset.start : asset.end] = marked[i, :length]
+            for name, column in values.items():
+                column[asset.start : asset.end] = columns[name][i, :length]
+    keys = bars.select("symbol", "date", pl.col("known_at").cum_max().over("symbol"), "provenance")
+    flag = pl.Series("source", estimated)
+    return keys.with_columns(
+        *(pl.Series(name, value, nan_to_null=name not in COUNTS) for name, value in values.items()),
+        pl.when(flag).then(pl.lit("local:turnover_estimated")).otherwise(pl.lit("local")).alias("source"),
+        definition_hash=pl.lit(definition_hash(features, ratings)),
+    )
+
+
+class _Asset(NamedTuple):
+    """Rows start:end of the bars, their days, and the calendar: its annual count and its sessions if not 365."""
+
+    start: int
+    end: int
+    days: Days
+    annual: int
+    sessions: Days | None
+
+
+def _assets(bars: pl.DataFrame, annual: Mapping[str, int], sessions: Mapping[str, Days]) -> list[_Asset]:
+    symbols, days = bars["symbol"], bars["date"].to_numpy().astype("datetime64[D]")
+    edges = [0, *(np.flatnonzero((symbols != symbols.shift()).fill_null(False).to_numpy())), bars.height]
+    out = []
+    for start, end in pairwise(int(edge) for edge in edges):
+        symbol = str(symbols[start])
         if symbol not in annual or (annual[symbol] != 365 and symbol not in sessions):
             raise DataMissing("FEATURE_CALENDAR_MISSING", f"no session calendar for {symbol}", where=symbol)
-        frames.append(_asset(part, annual[symbol], sessions.get(symbol), features, ratings))
-    return pl.concat(frames).with_columns(definition_hash=pl.lit(definition_hash(features, ratings)))
+        out.append(_Asset(start, end, days[start:end], annual[symbol], sessions.get(symbol)))
+    return out
 
 
-def _asset(
-    part: pl.DataFrame,
-    annual: int,
-    sessions: Days | None,
-    features: FeaturesSettings,
-    ratings: RatingsSettings,
-) -> pl.DataFrame:
-    high, low, close, volume, quote = (
-        part[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        for name in ("high", "low", "close", "volume", "quote_volume")
-    )
-    bars, days = Bars(high, low, close, volume), part["date"].to_numpy().astype("datetime64[D]")
+def _batches(assets: list[_Asset]) -> Iterator[list[_Asset]]:
+    """Assets of like length together, in batches whose arrays stay in cache."""
+    ordered = sorted(assets, key=lambda asset: (asset.end - asset.start, asset.start))
+    batch: list[_Asset] = []
+    for asset in ordered:
+        if batch and (len(batch) + 1) * (asset.end - asset.start) > BATCH:
+            yield batch
+            batch = []
+        batch.append(asset)
+    yield batch
+
+
+def _computed(
+    batch: list[_Asset], numbers: Mapping[str, Array], features: FeaturesSettings, ratings: RatingsSettings
+) -> tuple[Columns, NDArray[np.bool_]]:
+    """Every column of a batch, (S, T) each, and whether the turnover behind adv_30 is estimated."""
+    size = max(asset.end - asset.start for asset in batch)
+    held = {name: np.full((len(batch), size), np.nan) for name in numbers}
+    for i, asset in enumerate(batch):
+        for name, column in numbers.items():
+            held[name][i, : asset.end - asset.start] = column[asset.start : asset.end]
+    bars = Bars(held["high"], held["low"], held["close"], held["volume"])
+    quote, unknown = held["quote_volume"], np.isnan(held["quote_volume"])
     columns = indicators(bars)
-    columns |= rate(bars, columns, ratings) | return_features(close, features.feature_lookback, annual)
-    columns |= turnover_features(bars, np.where(np.isnan(quote), close * volume, quote))
-    columns |= _history(days, close, sessions, features)
-    floats = [pl.Series(n, v).fill_nan(None) for n, v in columns.items() if n not in COUNTS]
-    counts = [pl.Series(n, columns[n].astype(np.int32)) for n in COUNTS]
-    estimated = pl.Series(
-        "source", np.where(_within(np.isnan(quote), 30), "local:turnover_estimated", "local")
-    )
-    keys = part.select("symbol", "date", pl.col("known_at").cum_max(), "provenance")
-    return keys.with_columns(*floats, *counts, estimated)
+    columns |= rate(bars, columns, ratings)
+    annual = np.array([asset.annual for asset in batch], dtype=float)
+    columns |= return_features(bars.close, features.feature_lookback, annual)
+    columns |= turnover_features(bars, np.where(unknown, bars.close * bars.volume, quote))
+    columns |= _histories(batch, bars.close, features)
+    return columns, _within(unknown, 30)
 
 
 def _within(marked: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
     """Whether any of the last n bars is marked: the bars behind adv_30."""
-    seen = np.concatenate([[0], np.cumsum(marked)])
-    end = np.arange(1, len(marked) + 1)
-    return np.asarray(seen[end] > seen[np.maximum(end - n, 0)])
+    return np.asarray(expanding(marked.astype(float), n)[n] > 0)
+
+
+def _histories(batch: list[_Asset], close: Array, s: FeaturesSettings) -> Columns:
+    out = {name: np.full(close.shape, np.nan) for name in ("gap_share", "regime_survival")}
+    for i, asset in enumerate(batch):
+        length = asset.end - asset.start
+        for name, column in _history(asset.days, close[i, :length], asset.sessions, s).items():
+            out[name][i, :length] = column
+    count = np.broadcast_to(np.arange(1.0, close.shape[1] + 1), close.shape)
+    return out | {
+        "n_bars": count,
+        "n_obs_120": np.minimum(count - 1, s.feature_lookback),
+        "n_obs_252": np.minimum(count - 1, 252),
+    }
 
 
 def _history(days: Days, close: NDArray[np.float64], sessions: Days | None, s: FeaturesSettings) -> Columns:
-    """n_bars, n_obs_*, gap_share of the last 500 sessions and regime_survival."""
-    count = np.arange(1.0, len(days) + 1)
+    """gap_share of the last 500 sessions and regime_survival."""
     calendar = np.arange(days[0], days[-1] + 1) if sessions is None else sessions[sessions >= days[0]]
     held = np.concatenate([[0], np.cumsum(np.isin(calendar, days))])
     end = np.searchsorted(calendar, days, side="right")
     start = np.maximum(end - 500, 0)
     width = end - start
     gap = np.where(width > 0, 1 - (held[end] - held[start]) / np.maximum(width, 1), np.nan)
-    return {
-        "n_bars": count,
-        "n_obs_120": np.minimum(count - 1, s.feature_lookback),
-        "n_obs_252": np.minimum(count - 1, 252),
-        "gap_share": gap,
-        "regime_survival": _survival(days, close, calendar, s),
-    }
+    return {"gap_share": gap, "regime_survival": _survival(days, close, calendar, s)}
 
 
 def _survival(

@@ -9,7 +9,7 @@ from quantctl.contracts.settings.ratings import RatingsSettings
 from quantctl.steps.l1_ingestion.indicators import LENGTHS, Bars, Columns
 from quantctl.steps.l1_ingestion.smoothing import highest, lag, lowest
 
-Vector = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 
 def ratings(bars: Bars, columns: Columns, settings: RatingsSettings) -> Columns:
@@ -27,14 +27,17 @@ def ratings(bars: Bars, columns: Columns, settings: RatingsSettings) -> Columns:
     }
 
 
-def _mean(votes: list[Vector], least: int) -> tuple[Vector, Vector]:
-    stack = np.stack(votes)
-    count = (~np.isnan(stack)).sum(axis=0)
-    total = np.where(np.isnan(stack), 0.0, stack).sum(axis=0)
-    return np.where(count >= least, total / np.maximum(count, 1), np.nan), count.astype(float)
+def _mean(votes: list[Array], least: int) -> tuple[Array, Array]:
+    """Mean of the defined votes and their number; NaN with fewer than `least`."""
+    total, count = np.zeros(votes[0].shape), np.zeros(votes[0].shape)
+    for vote in votes:
+        known = ~np.isnan(vote)
+        count += known
+        np.add(total, vote, out=total, where=known)
+    return np.where(count >= least, total / np.maximum(count, 1), np.nan), count
 
 
-def _ichimoku(bars: Bars, columns: Columns, settings: RatingsSettings) -> Vector:
+def _ichimoku(bars: Bars, columns: Columns, settings: RatingsSettings) -> Array:
     if settings.ichimoku == "kijun":
         return np.sign(bars.close - columns["ichimoku_kijun"])
     tenkan = (highest(bars.high, 9) + lowest(bars.low, 9)) / 2
@@ -44,18 +47,20 @@ def _ichimoku(bars: Bars, columns: Columns, settings: RatingsSettings) -> Vector
     return _vote(bars.close > over, bars.close < under, first + second)
 
 
-def _vote(plus: NDArray[np.bool_], minus: NDArray[np.bool_], needs: Vector) -> Vector:
+def _vote(plus: NDArray[np.bool_], minus: NDArray[np.bool_], needs: Array) -> Array:
     """+1, -1 or 0; NaN where `needs` is."""
-    return np.where(np.isnan(needs), np.nan, plus.astype(float) - minus.astype(float))
+    vote = np.subtract(plus, minus, dtype=np.float64)
+    vote[np.isnan(needs)] = np.nan
+    return vote
 
 
-def _oscillator_votes(c: Columns) -> list[Vector]:
+def _oscillator_votes(c: Columns) -> list[Array]:
     k, d, adx, pdi, mdi = (c[n] for n in ("stoch_k", "stoch_d", "adx_14", "dmp_14", "dmn_14"))
 
-    def band(name: str, low: float, high: float) -> Vector:
+    def band(name: str, low: float, high: float) -> Array:
         return _vote(c[name] < low, c[name] > high, c[name])
 
-    def moving(name: str) -> Vector:
+    def moving(name: str) -> Array:
         x, before = c[name], lag(c[name])
         return _vote((x > 0) & (x > before), (x < 0) & (x < before), x + before)
 

@@ -1,102 +1,177 @@
-"""Moving averages and extremes over the bars of one asset: seeds, first bars and restarts.
+"""Moving averages and extremes over bars: seeds, first bars and restarts.
 
-Every kernel takes a float64 vector of length T and returns one of length T, NaN where undefined.
-Row t depends on rows <= t only. Source: features page, section 2.
+Every kernel takes float64 of shape (..., T), time last, and returns the same shape, NaN where undefined.
+Value t depends on values <= t of its own series only, bit by bit. Source: features page, section 2.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
+Array = NDArray[np.float64]
+Lane = tuple[Array, int, float]
 
 
-def windows(x: Vector, n: int) -> Matrix:
-    """The last `n` values up to each t as a contiguous (T, n) array; rows before n-1 begin with NaN."""
-    if len(x) == 0:
-        return np.empty((0, n))
-    padded = np.concatenate([np.full(n - 1, np.nan), x])
-    return np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(padded, n))
+def rolled_many(x: Array, lengths: Iterable[int], op: np.ufunc = np.add) -> dict[int, Array]:
+    """`op` over the last n values for each n of `lengths`, NaN for the first n-1.
 
-
-def sma(x: Vector, n: int) -> Vector:
-    """Mean of the last n values; first defined at n-1."""
-    return np.asarray(windows(x, n).mean(axis=1))
-
-
-def wma(x: Vector, n: int) -> Vector:
-    """Mean weighted n (newest) to 1 (oldest); first defined at n-1."""
-    weights = np.arange(1.0, n + 1)
-    return np.asarray((windows(x, n) * weights).sum(axis=1) / weights.sum())
-
-
-def vwma(close: Vector, volume: Vector, n: int) -> Vector:
-    """sum(c*v)/sum(v) over n bars; NaN where the volume of the window is zero."""
-    total = windows(volume, n).sum(axis=1)
-    return ratio(windows(close * volume, n).sum(axis=1), total)
-
-
-def hma(x: Vector, n: int) -> Vector:
-    """Hull average; first defined at n-1 + floor(sqrt n)-1."""
-    return wma(2 * wma(x, n // 2) - wma(x, n), int(np.sqrt(n)))
-
-
-def highest(x: Vector, n: int) -> Vector:
-    """Largest of the last n values, the current one included."""
-    return np.asarray(windows(x, n).max(axis=1))
-
-
-def lowest(x: Vector, n: int) -> Vector:
-    """Smallest of the last n values, the current one included."""
-    return np.asarray(windows(x, n).min(axis=1))
-
-
-def ema(x: Vector, n: int) -> Vector:
-    """Recursion with alpha = 2/(n+1), seeded by the SMA of the first n defined values."""
-    return _recursive(x, n, 2.0 / (n + 1))
-
-
-def rma(x: Vector, n: int) -> Vector:
-    """Wilder's recursion with alpha = 1/n, seeded by the SMA of the first n defined values."""
-    return _recursive(x, n, 1.0 / n)
-
-
-def ratio(above: Vector, below: Vector) -> Vector:
-    """above/below, NaN where below is zero."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(below == 0, np.nan, above / below)
-
-
-def lag(x: Vector, n: int = 1) -> Vector:
-    """The value n bars ago; NaN for the first n bars."""
-    out = np.full(len(x), np.nan)
-    if len(x) > n:
-        out[n:] = x[:-n]
+    Runs of 1, 2, 4, ... values are joined, so nothing is ever subtracted and no error outlives its window.
+    """
+    runs = [x]
+    out = {}
+    for n in lengths:
+        while 1 << len(runs) <= n and runs[-1].shape[-1] > 1 << len(runs) - 1:
+            last, width = runs[-1], 1 << len(runs) - 1
+            runs.append(op(last[..., :-width], last[..., width:]))
+        out[n] = _joined(runs, n, x, op)
     return out
 
 
-def restarts(x: Vector) -> int:
-    """How often a recursion over x starts anew after a missing value (`FEATURE_GAP_RESTART`)."""
-    return max(0, len(_segments(x)) - 1)
+def _joined(runs: Sequence[Array], n: int, x: Array, op: np.ufunc) -> Array:
+    out = np.full(x.shape, np.nan)
+    size = x.shape[-1] - n + 1
+    if size <= 0:
+        return out
+    value, done = None, 0
+    for k, run in enumerate(runs):
+        if n >> k & 1:
+            part = run[..., done : done + size]
+            value = part if value is None else op(value, part)
+            done += 1 << k
+    out[..., n - 1 :] = value
+    return out
 
 
-def _segments(x: Vector) -> list[tuple[int, int]]:
-    """Half-open ranges without NaN."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], ~np.isnan(x), [0]]).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+def rolled(x: Array, n: int, op: np.ufunc = np.add) -> Array:
+    """`op` over the last n values, NaN for the first n-1."""
+    return rolled_many(x, (n,), op)[n]
 
 
-def _recursive(x: Vector, n: int, alpha: float) -> Vector:
-    out = np.full(len(x), np.nan)
-    for first, end in _segments(x):
-        if end - first < n:
-            continue
-        value = float(x[first : first + n].mean())
-        values = [value]
-        for item in x[first + n : end].tolist():
-            value += alpha * (item - value)
-            values.append(value)
-        out[first + n - 1 : end] = values
+def sma(x: Array, n: int) -> Array:
+    """Mean of the last n values; first defined at n-1."""
+    return np.asarray(rolled(x, n) / n)
+
+
+def wma(x: Array, n: int) -> Array:
+    """Mean weighted n (newest) to 1 (oldest); first defined at n-1."""
+    total = n * x
+    for back in range(1, n):
+        total = total + (n - back) * lag(x, back)
+    return np.asarray(total / (n * (n + 1) / 2))
+
+
+def vwma(close: Array, volume: Array, n: int) -> Array:
+    """sum(c*v)/sum(v) over n bars; NaN where the volume of the window is zero."""
+    return ratio(rolled(close * volume, n), rolled(volume, n))
+
+
+def hma(x: Array, n: int) -> Array:
+    """Hull average; first defined at n-1 + floor(sqrt n)-1."""
+    return wma(2 * wma(x, n // 2) - wma(x, n), math.isqrt(n))
+
+
+def highest(x: Array, n: int) -> Array:
+    """Largest of the last n values, the current one included."""
+    return rolled(x, n, np.maximum)
+
+
+def lowest(x: Array, n: int) -> Array:
+    """Smallest of the last n values, the current one included."""
+    return rolled(x, n, np.minimum)
+
+
+def centred(x: Array, n: int) -> tuple[Array, Array, Array]:
+    """Mean, sum of squared and sum of absolute deviations from it over the last n values, in two passes.
+
+    A window of equal values deviates by exactly zero.
+    """
+    mean = sma(x, n)
+    squares, sizes = np.zeros_like(x), np.zeros_like(x)
+    for back in range(n):
+        off = lag(x, back) - mean
+        squares += off * off
+        sizes += np.abs(off, out=off)
+    flat = highest(x, n) == lowest(x, n)
+    return mean, np.where(flat, 0.0, squares), np.where(flat, 0.0, sizes)
+
+
+def ema(x: Array, n: int) -> Array:
+    """Recursion with alpha = 2/(n+1), seeded by the SMA of the first n defined values."""
+    return recursions([ema_lane(x, n)])[0]
+
+
+def rma(x: Array, n: int) -> Array:
+    """Wilder's recursion with alpha = 1/n, seeded by the SMA of the first n defined values."""
+    return recursions([rma_lane(x, n)])[0]
+
+
+def ema_lane(x: Array, n: int) -> Lane:
+    """An EMA for `recursions`."""
+    return x, n, 2.0 / (n + 1)
+
+
+def rma_lane(x: Array, n: int) -> Lane:
+    """Wilder's average for `recursions`."""
+    return x, n, 1.0 / n
+
+
+def recursions(lanes: Sequence[Lane]) -> list[Array]:
+    """`e += alpha*(x - e)` of inputs of one shape (..., T), all lanes in step.
+
+    A missing value ends a recursion; the next n defined values seed it anew.
+    """
+    shape = lanes[0][0].shape
+    flat = [x.reshape(-1, shape[-1]) for x, _, _ in lanes]
+    rows = len(flat[0])
+    now = np.ascontiguousarray(np.concatenate(flat).T)
+    alpha = np.repeat([alpha for _, _, alpha in lanes], rows)
+    seeds = _seeds([(x, n) for x, (_, n, _) in zip(flat, lanes, strict=True)])
+    out = np.empty_like(now)
+    before = np.full(len(alpha), np.nan)
+    for t, value in enumerate(now):
+        step = out[t]
+        np.subtract(value, before, out=step)
+        step *= alpha
+        step += before
+        if t in seeds:
+            at, seed = seeds[t]
+            step[at] = seed
+        before = step
+    whole = np.ascontiguousarray(out.T)
+    return [whole[i * rows : (i + 1) * rows].reshape(shape) for i in range(len(lanes))]
+
+
+def _seeds(inputs: Sequence[tuple[Array, int]]) -> dict[int, tuple[NDArray[np.intp], Array]]:
+    """Bar -> lanes that are seeded there and their seeds."""
+    times, lanes, seeds = [], [], []
+    for i, (x, n) in enumerate(inputs):
+        clock = np.arange(x.shape[-1])
+        gap = np.maximum.accumulate(np.where(np.isnan(x), clock, -1), axis=1)
+        row, t = np.nonzero(clock - gap == n)
+        times.append(t)
+        lanes.append(row + i * len(x))
+        seeds.append(sma(x, n)[row, t])
+    t, lane, seed = np.concatenate(times), np.concatenate(lanes), np.concatenate(seeds)
+    return {int(at): (lane[t == at], seed[t == at]) for at in np.unique(t)}
+
+
+def ratio(above: Array, below: Array) -> Array:
+    """above/below, NaN where below is zero."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out = above / below
+    out[below == 0] = np.nan
+    return np.asarray(out)
+
+
+def lag(x: Array, n: int = 1) -> Array:
+    """The value n bars ago; NaN for the first n bars."""
+    if n == 0:
+        return x.copy()
+    out = np.empty(x.shape)
+    out[..., :n] = np.nan
+    out[..., n:] = x[..., :-n]
     return out

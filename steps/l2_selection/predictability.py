@@ -1,7 +1,7 @@
 """Permutation entropy, efficiency, R/S Hurst, Haar turbulence and autocorrelation of returns.
 
-`rolling_*` give the metric of the last `n` returns at every t of one series (T,), with at least
-`least` returns; the undecorated forms take one series. Source: selection page, section 5.
+`rolling_*` take (S, T), one series a row, and give the metric of the last `n` returns at every t, NaN before
+`least` returns; the undecorated forms take one series (n,). Source: selection page, section 5.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.steps.l1_ingestion.smoothing import windows
+from quantctl.steps.l1_ingestion.smoothing import rolled
 
 Vector = NDArray[np.float64]
 
 
 def permutation_entropy(x: Vector, d: int) -> float:
     """PE of order d in [0, 1] of one series; NaN when n < 4d."""
-    return math.nan if len(x) < 4 * d else float(rolling_entropy(x, len(x), d, 4 * d)[-1])
+    return math.nan if len(x) < 4 * d else float(rolling_entropy(x[None], len(x), d, 4 * d)[0, -1])
 
 
 def hurst(x: Vector) -> float:
     """R/S Hurst exponent in [0, 1] of one series of returns; NaN when n < 32 or fewer than two lags."""
-    return math.nan if len(x) < 32 else float(rolling_hurst(x, len(x), 32)[-1])
+    return math.nan if len(x) < 32 else float(rolling_hurst(x[None], len(x), 32)[0, -1])
 
 
 def efficiency(x: Vector) -> float:
@@ -37,7 +37,7 @@ def efficiency(x: Vector) -> float:
 
 def haar_turbulence(x: Vector) -> float:
     """Level-3 Haar detail share of the last 64 values, in [0, 1]; NaN when n < 64."""
-    return math.nan if len(x) < 64 else float(rolling_turbulence(x)[-1])
+    return math.nan if len(x) < 64 else float(rolling_turbulence(x[None])[0, -1])
 
 
 def autocorrelation(x: Vector, k: int) -> float:
@@ -61,19 +61,43 @@ def hurst_signal(h: Vector, mu0: float) -> Vector:
 
 def rolling_entropy(x: Vector, n: int, d: int, least: int) -> Vector:
     """PE(d) of the last n values; windows with NaN are skipped."""
-    out = np.full(len(x), np.nan)
-    if len(x) < max(least, d):
+    out = np.full(x.shape, np.nan)
+    series, size = x.shape
+    if size < max(least, d):
         return out
-    codes = pattern_codes(x, d)
-    known = ~np.isnan(np.lib.stride_tricks.sliding_window_view(x, d)).any(axis=1)
-    hits = np.zeros((len(x) + 1, math.factorial(d)), dtype=np.int32)
-    rows = np.flatnonzero(known)
-    hits[rows + d, codes[rows]] = 1
-    seen = np.cumsum(hits, axis=0)
-    t = np.arange(least - 1, len(x))
-    counts = seen[t + 1] - seen[np.maximum(t - n + d, 0)]
-    out[t] = entropy_from_weights(pattern_weights(n)[counts].sum(axis=1), counts.sum(axis=1), d)
+    known = np.isfinite(rolled(x, d)[:, d - 1 :])
+    span = n - d + 1
+    gained, lost = _weight_steps(pattern_codes(x, d), known, span, n)
+    steps, seen = gained, known.astype(np.int64)
+    steps[:, span:] -= lost[:, :-span]
+    seen[:, span:] -= known[:, :-span]
+    weights, total = np.cumsum(steps, axis=1), np.cumsum(seen, axis=1)
+    out[:, d - 1 :] = entropy_from_weights(weights, total, d)
+    out[:, : least - 1] = np.nan
     return out
+
+
+def _weight_steps(
+    codes: NDArray[np.intp], known: NDArray[np.bool_], span: int, most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Change of the summed k*ln k as a pattern enters, and as it leaves `span` places later; (S, P) each.
+
+    Occurrences of one pattern stand together in the sorted keys, so a count is a distance between places.
+    """
+    series, size = codes.shape
+    pitch = size + span + 1
+    row, place = np.nonzero(known)
+    key = (row * (int(codes.max()) + 1) + codes[row, place]) * pitch + place
+    order = np.argsort(key)
+    key = key[order]
+    rank = np.arange(len(key))
+    alike = rank - np.searchsorted(key, key - span, side="left") + 1
+    still = np.searchsorted(key, key + span, side="right") - rank
+    increments = np.diff(pattern_weights(most + 1), prepend=0)
+    gained, lost = np.zeros((2, series, size), dtype=np.int64)
+    where = row[order], place[order]
+    gained[where], lost[where] = increments[alike], increments[still]
+    return gained, lost
 
 
 def pattern_codes(x: Vector, d: int) -> NDArray[np.intp]:
@@ -106,55 +130,78 @@ def entropy_from_weights(weights: NDArray[np.int64], total: NDArray[np.int64], d
 
 def rolling_hurst(x: Vector, n: int, least: int) -> Vector:
     """R/S Hurst of the last n returns (all when fewer, at least `least`)."""
-    out = np.full(len(x), np.nan)
-    lags = [2**k for k in range(3, 10) if 2**k <= min(n, len(x)) // 2]
-    by_lag = {lag: _rescaled_range(x, lag) for lag in lags}
-    ends = np.arange(least, len(x) + 1)
-    sizes = np.minimum(ends, n)
-    for size in np.unique(sizes):
-        end = ends[sizes == size]
-        out[end - 1] = _slope(by_lag, end - size, int(size))
-    return np.asarray(np.clip(out, 0, 1))
+    size = x.shape[1]
+    lags = [2**k for k in range(3, 10) if 2**k <= min(n, size) // 2]
+    logs = np.full((len(lags), *x.shape), np.nan)
+    for row, lag in zip(logs, lags, strict=True):
+        row[:, lag - 1 :] = np.log(_segment_means(_rescaled_range(x, lag), lag, n, size))
+        row[:, : 2 * lag - 1] = np.nan
+    out = np.clip(_fit(logs, np.log(np.array(lags, dtype=float))), 0, 1)
+    out[:, : least - 1] = np.nan
+    return np.asarray(out)
 
 
 def _rescaled_range(x: Vector, lag: int) -> Vector:
-    """Range of cumulative deviations over population std of the segment at each start; NaN for zero std."""
-    part = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(x, lag))
-    flat = part.max(axis=1) == part.min(axis=1)
-    part = part - part.mean(axis=1, keepdims=True)
-    path = np.cumsum(part, axis=1)
-    sd = np.sqrt((part * part).mean(axis=1))
-    return np.where(flat, np.nan, (path.max(axis=1) - path.min(axis=1)) / np.where(flat, 1.0, sd))
+    """Range of cumulative deviations over population std of the segment from each start, (S, T-lag+1).
+
+    NaN for a segment of equal values.
+    """
+    length = x.shape[1] - lag + 1
+    parts = [x[:, i : i + length] for i in range(lag)]
+    mean = rolled(x, lag)[:, lag - 1 :] / lag
+    path, off, square, same = np.zeros((4, *mean.shape))
+    top, bottom = np.full(mean.shape, -np.inf), np.full(mean.shape, np.inf)
+    for part in parts:
+        np.subtract(part, mean, out=off)
+        path += off
+        np.maximum(top, path, out=top)
+        np.minimum(bottom, path, out=bottom)
+        square += np.multiply(off, off, out=off)
+    same = rolled(x, lag, np.maximum)[:, lag - 1 :] == rolled(x, lag, np.minimum)[:, lag - 1 :]
+    square[same] = np.nan
+    return np.asarray((top - bottom) / np.sqrt(square / lag))
 
 
-def _slope(by_lag: dict[int, Vector], start: NDArray[np.int64], size: int) -> Vector:
-    lags = [lag for lag in by_lag if lag <= size // 2]
-    if len(lags) < 2:
-        return np.full(len(start), np.nan)
-    logs = np.empty((len(start), len(lags)))
-    for j, lag in enumerate(lags):
-        values = by_lag[lag][start[:, None] + lag * np.arange(size // lag)]
-        kept = ~np.isnan(values)
-        mean = np.where(kept, values, 0).sum(axis=1) / np.maximum(kept.sum(axis=1), 1)
-        logs[:, j] = np.log(np.where(mean > 0, mean, np.nan))
-    return fit_slope(logs, lags)
+def _segment_means(ranges: Vector, lag: int, n: int, size: int) -> Vector:
+    """Mean over the defined segments of the window that ends at each t >= lag-1, (S, T-lag+1).
+
+    Segments are laid from the window's first value; what is left at its end is not used.
+    """
+    known = ~np.isnan(ranges)
+    values = np.where(known, ranges, 0.0)
+    total, count = np.zeros_like(ranges), np.zeros_like(ranges)
+    ends = np.arange(lag, size + 1)
+    young = ends < n
+    taken = np.arange(ends[young].size) // lag
+    for source, target in ((values, total), (known.astype(float), count)):
+        target[:, young] = np.cumsum(source[:, ::lag], axis=1)[:, taken]
+        for k in range(n // lag if size >= n else 0):
+            target[:, n - lag :] += source[:, k * lag : k * lag + size - n + 1]
+    return np.asarray(np.where(count > 0, total, np.nan) / np.maximum(count, 1))
 
 
-def fit_slope(logs: Vector, lags: list[int]) -> Vector:
-    """OLS slope of each row of `logs` (R, L) on ln(lag), over its defined points; NaN with fewer than two."""
-    at = np.broadcast_to(np.log(np.array(lags, dtype=float)), logs.shape)
+def _fit(logs: Vector, at: Vector) -> Vector:
+    """OLS slope of logs (L, ...) on `at` (L,) over the defined points; NaN with fewer than two."""
     ok = ~np.isnan(logs)
-    count = ok.sum(axis=1)
-    u = np.where(ok, at - (at * ok).sum(axis=1, keepdims=True) / np.maximum(count, 1)[:, None], 0)
-    below = (u * u).sum(axis=1)
-    slope = (u * np.where(ok, logs, 0)).sum(axis=1) / np.where(count >= 2, below, 1.0)
-    return np.where(count >= 2, slope, np.nan)
+    count, mean = ok.sum(axis=0), np.zeros(logs.shape[1:])
+    for known, x in zip(ok, at, strict=True):
+        mean += known * x
+    mean /= np.maximum(count, 1)
+    above, below = np.zeros_like(mean), np.zeros_like(mean)
+    for value, known, x in zip(logs, ok, at, strict=True):
+        off = np.where(known, x - mean, 0.0)
+        above += off * np.where(known, value, 0.0)
+        below += off * off
+    return np.where(count >= 2, above / np.where(count >= 2, below, 1.0), np.nan)
 
 
 def rolling_turbulence(x: Vector) -> Vector:
     """Level-3 Haar detail energy over total energy of the last 64 returns; zero energy gives 0.5."""
-    part = windows(x, 64)
-    total = (part * part).sum(axis=1)
-    block = part.reshape(len(x), 8, 8).sum(axis=2)
-    coarse = (block * block).sum(axis=1) / 8
-    return np.clip(np.where(total == 0, 0.5, 1 - coarse / np.where(total == 0, 1.0, total)), 0, 1)
+    total, block = rolled(x * x, 64), rolled(x, 8)
+    coarse = block * block
+    for step in (8, 16, 32):
+        later = np.full(x.shape, np.nan)
+        later[:, step:] = coarse[:, step:] + coarse[:, :-step]
+        coarse = later
+    share = 1 - coarse / 8 / np.where(total == 0, 1.0, total)
+    return np.asarray(np.clip(np.where(total == 0, 0.5, share), 0, 1))

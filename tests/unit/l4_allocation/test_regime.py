@@ -56,7 +56,7 @@ def drawn(kind, n, count):
         yield x
 
 
-def rates(monkeypatch, kind, n, count=400):
+def rates(monkeypatch, kind, n, count=200):
     """Shares of regime labels and of quadrants; the slow HMM is fitted only where it can matter."""
     labels, quadrants = Counter(), Counter()
     for market in drawn(kind, n, count):

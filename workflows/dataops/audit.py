@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import polars as pl
@@ -60,7 +60,7 @@ def audit_health(
         "verdicts": health.verdicts.to_dicts(),
         "findings": health.findings.with_columns(pl.col("session_date").cast(pl.String)).to_dicts(),
     }  # fmt: skip
-    bad = _unexcused(before, as_of, health)
+    bad = _unexcused(lake, as_of, health)
     error = DataUnhealthy(
         "HEALTH_UNHEALTHY", f"{len(bad)} candidates are unhealthy", where=bad[0],
         remedy="quantctl data health"
@@ -74,13 +74,18 @@ def audit_health(
     )
 
 
-def _unexcused(before: Any, as_of: Any, health: Health) -> list[str]:
-    """Candidates of the date that are not eligible and not listed as such in the snapshot."""
-    if "candidates" not in before.manifest.tables:
+def _unexcused(lake: Lake, as_of: date, health: Health) -> list[str]:
+    """Published candidates of the date that are not eligible and not listed as such.
+
+    Candidates that wait for their publication do not count: it is what lists the ineligible ones.
+    """
+    head = lake.log.head()
+    if head is None or head.published_version is None:
         return []
-    candidates = before.table("candidates", start=as_of, end=as_of, columns=("symbol",))["symbol"]
+    latest = lake.snapshot()
+    candidates = latest.table("candidates", start=as_of, end=as_of, columns=("symbol",))["symbol"]
     excused = {
-        e["symbol"] for e in before.manifest.facts.get("ineligible", []) if e["as_of"] == as_of.isoformat()
+        e["symbol"] for e in latest.manifest.facts.get("ineligible", []) if e["as_of"] == as_of.isoformat()
     }
     unfit = health.verdicts.filter(~pl.col("eligible"))["symbol"].to_list()
     return sorted(set(unfit) & set(candidates.to_list()) - excused)

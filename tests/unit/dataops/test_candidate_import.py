@@ -7,9 +7,10 @@ import pytest
 
 from quantctl.contracts.errors import DataUnhealthy
 from quantctl.lake.snapshot import Lake
+from quantctl.workflows.dataops.audit import audit_health
 from quantctl.workflows.dataops.importing import import_files
 from quantctl.workflows.dataops.publish import publish
-from quantctl.workflows.dataops.requests import CandidatesRequest, ImportRequest
+from quantctl.workflows.dataops.requests import CandidatesRequest, ImportRequest, PlainRequest
 
 SCANNERS = {
     "up": {"intent": "LONG", "logic": "rating_all"},
@@ -144,3 +145,12 @@ def test_a_cycle_without_one_eligible_candidate_leaves_latest_as_it_was(lake, of
         call(publish, lake, CandidatesRequest(scanners={}), "none")
     assert (caught.value.code, caught.value.exit_code) == ("SNAPSHOT_EMPTY", 3)
     assert lake.snapshot().id == before
+
+
+def test_a_strict_audit_fails_for_published_candidates_that_are_not_listed_as_ineligible(lake, offer, call):
+    offer([record(), record("BBBUSDT")])
+    unlisted = call(audit_health, lake, PlainRequest(), "a1")
+    assert (unlisted.error.code, unlisted.error.exit_code) == ("HEALTH_UNHEALTHY", 3)
+    assert call(audit_health, lake, PlainRequest(), "a2", data={"strict": False}).error is None
+    call(publish, lake, CandidatesRequest(scanners={}), "p", universe=EASY)
+    assert call(audit_health, lake, PlainRequest(), "a3").error is None

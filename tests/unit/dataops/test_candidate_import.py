@@ -149,8 +149,8 @@ def test_a_cycle_without_one_eligible_candidate_leaves_latest_as_it_was(lake, of
 
 def test_a_strict_audit_fails_for_published_candidates_that_are_not_listed_as_ineligible(lake, offer, call):
     offer([record(), record("BBBUSDT")])
-    unlisted = call(audit_health, lake, PlainRequest(), "a1")
+    unlisted = call(audit_health, lake, PlainRequest(), "a1", data={"strict": True})
     assert (unlisted.error.code, unlisted.error.exit_code) == ("HEALTH_UNHEALTHY", 3)
     assert call(audit_health, lake, PlainRequest(), "a2", data={"strict": False}).error is None
     call(publish, lake, CandidatesRequest(scanners={}), "p", universe=EASY)
-    assert call(audit_health, lake, PlainRequest(), "a3").error is None
+    assert call(audit_health, lake, PlainRequest(), "a3", data={"strict": True}).error is None

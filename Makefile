@@ -27,7 +27,7 @@ profile = $(if $(strip $(PROFILE)),--profile $(strip $(PROFILE)))
 
 .PHONY: help
 help:  ## List the targets.
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 36
+	@grep -hE '^[a-z][a-z -]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 36
 
 # runs
 

@@ -96,7 +96,7 @@ init:  ## Prepare this directory.
 RUNTIME_STAMP := $(VENV)/.runtime
 TEST_STAMP := $(VENV)/.test
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
-PACKAGE = $(PIP) --no-build-isolation --no-deps --force-reinstall .
+PACKAGE = rm -rf build && $(PIP) --no-build-isolation --no-deps --force-reinstall .
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -288,7 +288,7 @@ class Snapshot:
                 "FOUNDATION_MISSING",
                 f"snapshot {self.id} has no {name}",
                 where=name,
-                remedy="quantctl data import, or quantctl data full",
+                remedy="quantctl data import, data features, data audit and data candidates, in this order",
             )
 
     def closed_today(self, at: datetime) -> Collection[str]:

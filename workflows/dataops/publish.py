@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
@@ -44,10 +45,7 @@ def publish(
     rows = _own(before.table("candidates", start=as_of, end=as_of), params)
     out = _ineligible(before, as_of, rows, params) if rows.height else []
     if rows.height and len(out) == rows.height:
-        raise DataUnhealthy(
-            "SNAPSHOT_EMPTY", f"not one of {rows.height} candidates of {as_of} is eligible", where=str(as_of),
-            remedy="quantctl data health",
-        )  # fmt: skip
+        raise _none_eligible(out, as_of)
 
     def facts(known: Mapping[str, Any]) -> dict[str, Any]:
         ineligible = _beside(known.get("ineligible", []), out, as_of, rows)
@@ -65,6 +63,17 @@ def publish(
         {"publish_report": report},
         metrics={"snapshot": snapshot.id, "candidates": rows.height, "ineligible": len(out)},
     )
+
+
+def _none_eligible(out: list[dict[str, Any]], as_of: date) -> DataUnhealthy:
+    """The error of a date without eligible candidates: how many for which reason."""
+    counts = Counter(str(entry["code"]) for entry in out)
+    told = ", ".join(f"{code} {number}" for code, number in sorted(counts.items()))
+    rules = "quantctl data import exchangeInfo.json --table instruments"
+    return DataUnhealthy(
+        "SNAPSHOT_EMPTY", f"not one of {len(out)} candidates of {as_of} is eligible ({told})", where=str(as_of),
+        remedy=rules if "METADATA_INCOMPLETE" in counts else "quantctl data health",
+    )  # fmt: skip
 
 
 def _own(rows: pl.DataFrame, params: PublishParams) -> pl.DataFrame:

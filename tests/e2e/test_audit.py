@@ -17,6 +17,7 @@ from quantctl.contracts.canonical import canonical, parse_strict
 from quantctl.contracts.errors import ConfigError, DataMissing
 from quantctl.contracts.ledger_chain import seal
 from quantctl.sdk import QuantSDK
+from quantctl.workflows import compute
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +28,7 @@ class Copy:
     def __init__(self, data: Path, run_id: str, profile: str) -> None:
         self.data = data
         self.run_id = run_id
+        self.profile = profile
         self.root = data / "artifacts" / "summaries" / "runs" / run_id
         self.validation = f"reports/validation/atomic_validation_{profile}_{run_id}.json"
         self.verdict = f"reports/validation/atomic_audit_{profile}_{run_id}.json"
@@ -277,3 +279,20 @@ def test_the_command_tells_by_its_exit_code(run):
     assert exit_code(run, run.run_id, "--profile", "other") == 1
     run.edit("data/portfolio_optimized_v2.json", move_weight)
     assert exit_code(run, run.run_id) == 1
+
+
+def test_a_run_that_failed_and_was_retried_passes_with_its_first_attempt_set_aside(run, monkeypatch):
+    called, failures = compute._guarded, [DataMissing("ISOLATION_INPUT_MISSING", "once", where="", remedy="")]
+
+    def failing_once(spec, arguments):
+        if spec.id == "allocation.flattening" and failures:
+            raise failures.pop()
+        return called(spec, arguments)
+
+    monkeypatch.setattr(compute, "_guarded", failing_once)
+    run.sdk.run_pipeline("alpha.full", profile=run.profile, run_id="retried", as_of="2025-03-10")
+    assert run.sdk.retry("retried", "allocation.regime").state == "SUCCESS"
+    assert audit(run.sdk, "retried")["ok"]
+    aside = run.root.parent / "retried" / "attempts" / "1" / "data" / "gates" / "regime.json"
+    aside.write_bytes(aside.read_bytes() + b" ")
+    assert not audit(run.sdk, "retried")["ok"]

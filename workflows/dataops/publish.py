@@ -71,8 +71,8 @@ def _none_eligible(out: list[dict[str, Any]], as_of: date) -> DataUnhealthy:
     told = ", ".join(f"{code} {number}" for code, number in sorted(counts.items()))
     rules = "quantctl data import exchangeInfo.json --table instruments"
     return DataUnhealthy(
-        "SNAPSHOT_EMPTY", f"not one of {len(out)} candidates of {as_of} is eligible ({told})", where=str(as_of),
-        remedy=rules if "METADATA_INCOMPLETE" in counts else "quantctl data health",
+        "SNAPSHOT_EMPTY", f"not one of {len(out)} candidates of {as_of} is eligible ({told})",
+        where=str(as_of), remedy=rules if "METADATA_INCOMPLETE" in counts else "quantctl data health",
     )  # fmt: skip
 
 

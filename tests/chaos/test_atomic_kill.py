@@ -80,17 +80,30 @@ def bodies(data: Path) -> list[tuple[int, str]]:
         return list(rows)
 
 
-def live_for(data: Path, seconds: float) -> int:
-    """Run for a while, then SIGKILL; returns the exit code (0 when it finished first)."""
+def live_until(data: Path, records: int, delay: float) -> int:
+    """Run until the ledger holds so many records and a moment longer, then SIGKILL.
+
+    Returns the exit code, 0 when the run finished first. Progress and not the clock chooses the
+    instant, so that a slow machine is killed all over the run too, and not only while it starts.
+    """
     process = subprocess.Popen(
         command(data, "run", "--profile", PROFILE, "--run-id", RUN_ID), cwd=data.parent,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    while process.poll() is None and _count(data) < records:
+        time.sleep(0.02)
     try:
-        return process.wait(seconds)
+        return process.wait(delay)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
         return process.wait()
+
+
+def _count(data: Path) -> int:
+    try:
+        return len(bodies(data))
+    except sqlite3.OperationalError:
+        return 0
 
 
 class LiveReader(threading.Thread):
@@ -126,7 +139,9 @@ def test_thirty_random_kills_leave_the_same_run(market: Path, reference: Path, t
         reader = LiveReader(data / "catalog.duckdb")
         reader.start()
         while True:
-            code = live_for(data, dice.uniform(1.0, 7.0))
+            starting = dice.random() < 0.2
+            target = 0 if starting else dice.randint(_count(data) + 1, len(expected_bodies))
+            code = live_until(data, target, dice.uniform(0.0, 3.0 if starting else 0.4))
             if code == 0:
                 break
             assert code == -signal.SIGKILL, code

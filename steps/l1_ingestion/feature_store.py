@@ -57,7 +57,7 @@ DOMAINS: dict[str, tuple[float, float]] = {
 """L1 bounds of a feature, both ends included; the smallest positive number stands for "above zero"."""
 COUNTS = ("n_obs_120", "n_obs_252", "ma_votes", "osc_votes")
 COLUMNS = CANONICAL + AUXILIARY + COUNTS
-BATCH = 16384  # bars computed together
+BATCH = 16384
 
 
 def feature_parameters(features: FeaturesSettings, ratings: RatingsSettings) -> dict[str, Any]:
@@ -95,6 +95,7 @@ def compute_features(
         name: np.empty(bars.height, dtype=np.int32 if name in COUNTS else np.float64) for name in COLUMNS
     }
     estimated = np.empty(bars.height, dtype=bool)
+    known = bars["known_at"].to_physical().to_numpy(writable=True)
     numbers = {
         name: bars[name].cast(pl.Float64).fill_null(math.nan).to_numpy()
         for name in ("high", "low", "close", "volume", "quote_volume")
@@ -102,13 +103,15 @@ def compute_features(
     for batch in _batches(assets):
         columns, marked = _computed(batch, numbers, features, ratings)
         for i, asset in enumerate(batch):
-            length = asset.end - asset.start
-            estimated[asset.start : asset.end] = marked[i, :length]
+            span, length = slice(asset.start, asset.end), asset.end - asset.start
+            np.maximum.accumulate(known[span], out=known[span])
+            estimated[span] = marked[i, :length]
             for name, column in values.items():
-                column[asset.start : asset.end] = columns[name][i, :length]
-    keys = bars.select("symbol", "date", pl.col("known_at").cum_max().over("symbol"), "provenance")
+                column[span] = columns[name][i, :length]
+    keys = bars.select("symbol", "date", "known_at", "provenance")
     flag = pl.Series("source", estimated)
     return keys.with_columns(
+        pl.Series("known_at", known).cast(bars.schema["known_at"]),
         *(pl.Series(name, value, nan_to_null=name not in COUNTS) for name, value in values.items()),
         pl.when(flag).then(pl.lit("local:turnover_estimated")).otherwise(pl.lit("local")).alias("source"),
         definition_hash=pl.lit(definition_hash(features, ratings)),
@@ -116,7 +119,7 @@ def compute_features(
 
 
 class _Asset(NamedTuple):
-    """Rows start:end of the bars, their days, and the calendar: its annual count and its sessions if not 365."""
+    """Rows start:end of the bars, their days, and the calendar: annual count, and sessions if not 365."""
 
     start: int
     end: int
@@ -188,31 +191,37 @@ def _histories(batch: list[_Asset], close: Array, s: FeaturesSettings) -> Column
     }
 
 
-def _history(days: Days, close: NDArray[np.float64], sessions: Days | None, s: FeaturesSettings) -> Columns:
+def _history(days: Days, close: Array, sessions: Days | None, s: FeaturesSettings) -> Columns:
     """gap_share of the last 500 sessions and regime_survival."""
     calendar = np.arange(days[0], days[-1] + 1) if sessions is None else sessions[sessions >= days[0]]
-    held = np.concatenate([[0], np.cumsum(np.isin(calendar, days))])
     end = np.searchsorted(calendar, days, side="right")
+    on = np.zeros(len(calendar) + 1)
+    on[end[calendar[end - 1] == days] if len(calendar) else []] = 1
+    held = np.cumsum(on)
     start = np.maximum(end - 500, 0)
     width = end - start
     gap = np.where(width > 0, 1 - (held[end] - held[start]) / np.maximum(width, 1), np.nan)
     return {"gap_share": gap, "regime_survival": _survival(days, close, calendar, s)}
 
 
-def _survival(
-    days: Days, close: NDArray[np.float64], calendar: Days, s: FeaturesSettings
-) -> NDArray[np.float64]:
+def _survival(days: Days, close: Array, calendar: Days, s: FeaturesSettings) -> Array:
     """Share of stress windows passed among those inside the life so far; 0.5 when there is none."""
-    eligible, passed = np.zeros(len(days)), np.zeros(len(days))
+    eligible, passed = np.zeros((2, len(days)))
     still = np.concatenate([[False], close[1:] == close[:-1]])
     for first, last in s.stress_windows:
         a, b = np.datetime64(first), np.datetime64(last)
-        due = int(((calendar >= a) & (calendar <= b)).sum())
-        if days[0] > a or due == 0:
+        due = _between(calendar, a, b)
+        if days[0] > a or due.stop == due.start:
             continue
-        inside = (days >= a) & (days <= b)
-        here = int(inside.sum())
-        good = here > 0 and 1 - here / due <= 0.02 and still[inside].mean() < 0.05
-        eligible += days >= b
-        passed += (days >= b) & good
+        inside = _between(days, a, b)
+        here = inside.stop - inside.start
+        good = 1 - here / (due.stop - due.start) <= 0.02 and still[inside].mean() < 0.05 if here else False
+        over = np.searchsorted(days, b)
+        eligible[over:] += 1
+        passed[over:] += good
     return np.where(eligible > 0, passed / np.maximum(eligible, 1), 0.5)
+
+
+def _between(days: Days, first: np.datetime64, last: np.datetime64) -> slice:
+    """Places of the sorted days from `first` to `last`, both included."""
+    return slice(int(np.searchsorted(days, first)), int(np.searchsorted(days, last, side="right")))

@@ -39,24 +39,24 @@ def from_least(values: Array, least: int) -> Array:
     return values
 
 
-def location(x: Array, first: Array, second: Array, n: int) -> tuple[Array, Array]:
-    """Mean and biased variance from the sums of x and of x*x over the last n."""
+def location(x: Array, first: Array, second: Array, n: int, least: int) -> tuple[Array, Array]:
+    """Mean and biased variance, NaN before `least`, from the sums of x and of x*x over the last n."""
     count = observed(x.shape[1], n)
     mean, square = first / count, second / count
-    variance = square - mean * mean
+    variance = from_least(square - mean * mean, least)
     rows = np.nonzero(variance < CANCELS * square)
     if rows[0].size:
         variance[rows] = _centred(x, rows, n)[0]
-    return mean, variance
+    return from_least(mean, least), variance
 
 
-def shape(x: Array, first: Array, second: Array, n: int) -> tuple[Array, Array]:
-    """Biased skewness and excess kurtosis over the last n; NaN without variance."""
+def shape(x: Array, first: Array, second: Array, n: int, least: int) -> tuple[Array, Array]:
+    """Biased skewness and excess kurtosis over the last n; NaN without variance and before `least`."""
     count, square = observed(x.shape[1], n), x * x
     third, fourth = expanding(square * x, n)[n] / count, expanding(square * square, n)[n] / count
     m, q = first / count, second / count
     m2 = m * m
-    variance = q - m2
+    variance = from_least(q - m2, least)
     cube = third - 3 * m * q + 2 * m * m2
     power = fourth - 4 * m * third + 6 * m2 * q - 3 * m2 * m2
     rows = np.nonzero(variance < CANCELS * q)
@@ -79,8 +79,8 @@ def autocorrelations(x: Array, n: int, least: int) -> Array:
         return out
     m, count = n - 1, observed(a.shape[1], n - 1)
     one, other, cross = (expanding(v, m)[m] for v in (a, b, a * b))
-    _, va = location(a, one, expanding(a * a, m)[m], m)
-    _, vb = location(b, other, expanding(b * b, m)[m], m)
+    _, va = location(a, one, expanding(a * a, m)[m], m, least - 1)
+    _, vb = location(b, other, expanding(b * b, m)[m], m, least - 1)
     together = cross / count - (one / count) * (other / count)
     rows = np.nonzero(np.minimum(va, vb) < CANCELS * np.abs(cross / count))
     if rows[0].size:
@@ -88,7 +88,7 @@ def autocorrelations(x: Array, n: int, least: int) -> Array:
         off = left - np.nanmean(left, axis=1, keepdims=True)
         together[rows] = np.nanmean(off * (right - np.nanmean(right, axis=1, keepdims=True)), axis=1)
     out[:, 1:] = np.clip(ratio(together, np.sqrt(va * vb)), -1, 1)
-    return from_least(out, least)
+    return out
 
 
 def _windows(x: Array, rows: Rows, n: int) -> Array:
@@ -145,9 +145,8 @@ def _smallest(x: Array, n: int, k: int) -> tuple[Array, NDArray[np.bool_]]:
     mean, doubtful = np.full(x.shape, np.nan), np.zeros(x.shape, dtype=bool)
     place = (observed(size, n) - 1) * TAIL
     base = np.floor(place + 1e-9).astype(int)
-    for b in np.unique(base):
-        at = np.flatnonzero(base == b)
-        span = slice(at[0], at[-1] + 1)
+    for b in range(int(base.max(initial=-1)) + 1):
+        span = slice(*np.searchsorted(base, (b, b + 1)))
         chosen = np.stack([part[:, span] for part in parts[: b + 1]])
         mean[:, span] = chosen.sum(axis=0) / (b + 1)
         low, high = chosen.max(axis=0), parts[b + 1][:, span]

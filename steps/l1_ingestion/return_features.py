@@ -36,7 +36,7 @@ def return_features(close: Array, lookback: int, annual: Array) -> Columns:
     r = (ratio(close, lag(close)) - 1)[:, 1:]
     h = rolling_hurst(r, lookback, LEAST)
     sums = expanding(r, YEAR, lookback), expanding(r * r, YEAR, lookback, 30)
-    _, month = location(r, expanding(r, 30)[30], sums[1][30], 30)
+    _, month = location(r, expanding(r, 30)[30], sums[1][30], 30, 30)
     out = _streams(r, sums, lookback, annual) | {
         "efficiency": _efficiency(r, sums[0][lookback], lookback),
         "entropy": rolling_entropy(r, lookback, 5, LEAST),
@@ -44,7 +44,7 @@ def return_features(close: Array, lookback: int, annual: Array) -> Columns:
         "hurst_clean": hurst_clean(h),
         "turbulence": rolling_turbulence(r),
         "ac_1": autocorrelations(r, lookback, LEAST),
-        "vol_30": from_least(deviation(month, 30), 30),
+        "vol_30": deviation(month, 30),
     }
     first = np.full((len(r), 1), np.nan)
     return {name: np.concatenate([first, value], axis=1) for name, value in out.items()}
@@ -56,7 +56,9 @@ def _efficiency(r: Array, total: Array, lookback: int) -> Array:
     return from_least(np.where(path == 0, 0.0, share), LEAST)
 
 
-def _streams(r: Array, sums: tuple[Mapping[int, Array], Mapping[int, Array]], n: int, annual: Array) -> Columns:
+def _streams(
+    r: Array, sums: tuple[Mapping[int, Array], Mapping[int, Array]], n: int, annual: Array
+) -> Columns:
     """Columns of r and of the short stream.
 
     -r is the short stream of an asset that never doubles in a day; the others have a stream of their own.
@@ -76,17 +78,19 @@ def _streams(r: Array, sums: tuple[Mapping[int, Array], Mapping[int, Array]], n:
 SHORT = ("momentum", "stability", "cvar", "upper_tail", "skew", "mom_60")
 
 
-def _stream(r: Array, firsts: Mapping[int, Array], seconds: Mapping[int, Array], n: int, annual: Array) -> Columns:
-    mean, variance = location(r, firsts[YEAR], seconds[YEAR], YEAR)
-    skew, kurtosis = shape(r, firsts[n], seconds[n], n)
+def _stream(
+    r: Array, firsts: Mapping[int, Array], seconds: Mapping[int, Array], n: int, annual: Array
+) -> Columns:
+    mean, variance = location(r, firsts[YEAR], seconds[YEAR], YEAR, LEAST)
+    skew, kurtosis = shape(r, firsts[n], seconds[n], n, LEAST)
     lower, upper, lower_strict, upper_whole = tails(r, n, LEAST)
     return {
-        "momentum": from_least(mean * annual[:, None], LEAST),
-        "stability": from_least(1 / (deviation(variance, YEAR) * np.sqrt(annual)[:, None] + 1e-9), LEAST),
+        "momentum": mean * annual[:, None],
+        "stability": 1 / (deviation(variance, YEAR) * np.sqrt(annual)[:, None] + 1e-9),
         "cvar": lower,
         "upper_tail": upper,
-        "skew": from_least(skew, LEAST),
-        "kurtosis": from_least(kurtosis, LEAST),
+        "skew": skew,
+        "kurtosis": kurtosis,
         "mom_60": rolled(1 + r, 60, np.multiply) - 1,
         "lower_strict": lower_strict,
         "upper_whole": upper_whole,

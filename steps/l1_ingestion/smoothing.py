@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,10 @@ Array = NDArray[np.float64]
 Lane = tuple[Array, int, float]
 
 
-def rolled_many(x: Array, lengths: Iterable[int], op: np.ufunc = np.add) -> dict[int, Array]:
-    """`op` over the last n values for each n of `lengths`, NaN for the first n-1.
+def rolled_many(
+    x: Array, lengths: Iterable[int], op: np.ufunc = np.add, before: float = math.nan
+) -> dict[int, Array]:
+    """`op` over the last n values for each n of `lengths`, `before` for the first n-1.
 
     Runs of 1, 2, 4, ... values are joined, so nothing is ever subtracted and no error outlives its window.
     """
@@ -27,12 +30,13 @@ def rolled_many(x: Array, lengths: Iterable[int], op: np.ufunc = np.add) -> dict
         while 1 << len(runs) <= n and runs[-1].shape[-1] > 1 << len(runs) - 1:
             last, width = runs[-1], 1 << len(runs) - 1
             runs.append(op(last[..., :-width], last[..., width:]))
-        out[n] = _joined(runs, n, x, op)
+        out[n] = _joined(runs, n, op, before)
     return out
 
 
-def _joined(runs: Sequence[Array], n: int, x: Array, op: np.ufunc) -> Array:
-    out = np.full(x.shape, np.nan)
+def _joined(runs: Sequence[Array], n: int, op: np.ufunc, before: float) -> Array:
+    x = runs[0]
+    out = np.full(x.shape, before, dtype=x.dtype)
     size = x.shape[-1] - n + 1
     if size <= 0:
         return out
@@ -95,8 +99,17 @@ def centred(x: Array, n: int) -> tuple[Array, Array, Array]:
         off = lag(x, back) - mean
         squares += off * off
         sizes += np.abs(off, out=off)
-    flat = highest(x, n) == lowest(x, n)
-    return mean, np.where(flat, 0.0, squares), np.where(flat, 0.0, sizes)
+    flat = steady(x, (n,))[n]
+    squares[flat], sizes[flat] = 0.0, 0.0
+    return mean, squares, sizes
+
+
+def steady(x: Array, lengths: Iterable[int]) -> dict[int, NDArray[np.bool_]]:
+    """Whether the last n values are equal, for each n of `lengths`; False for the first n-1."""
+    moved = np.ones(x.shape, dtype=bool)
+    np.not_equal(x[..., 1:], x[..., :-1], out=moved[..., 1:])
+    found = rolled_many(moved, [n - 1 for n in lengths], np.logical_or, 1)
+    return {n + 1: np.logical_not(any_moved) for n, any_moved in found.items()}
 
 
 def ema(x: Array, n: int) -> Array:
@@ -129,7 +142,7 @@ def recursions(lanes: Sequence[Lane]) -> list[Array]:
     rows = len(flat[0])
     now = np.ascontiguousarray(np.concatenate(flat).T)
     alpha = np.repeat([alpha for _, _, alpha in lanes], rows)
-    seeds = _seeds([(x, n) for x, (_, n, _) in zip(flat, lanes, strict=True)])
+    seeds = _seeds(lanes)
     out = np.empty_like(now)
     before = np.full(len(alpha), np.nan)
     for t, value in enumerate(now):
@@ -145,18 +158,25 @@ def recursions(lanes: Sequence[Lane]) -> list[Array]:
     return [whole[i * rows : (i + 1) * rows].reshape(shape) for i in range(len(lanes))]
 
 
-def _seeds(inputs: Sequence[tuple[Array, int]]) -> dict[int, tuple[NDArray[np.intp], Array]]:
+def _seeds(inputs: Sequence[Lane]) -> dict[int, tuple[NDArray[np.intp], Array]]:
     """Bar -> lanes that are seeded there and their seeds."""
     times, lanes, seeds = [], [], []
-    for i, (x, n) in enumerate(inputs):
-        clock = np.arange(x.shape[-1])
-        gap = np.maximum.accumulate(np.where(np.isnan(x), clock, -1), axis=1)
-        row, t = np.nonzero(clock - gap == n)
+    ages: dict[int, NDArray[np.int64]] = {}
+    for i, (held, n, _) in enumerate(inputs):
+        x = held.reshape(-1, held.shape[-1])
+        if id(held) not in ages:
+            clock = np.arange(x.shape[1])
+            ages[id(held)] = clock - np.maximum.accumulate(np.where(np.isnan(x), clock, -1), axis=1)
+        row, t = np.nonzero(ages[id(held)] == n)
         times.append(t)
         lanes.append(row + i * len(x))
-        seeds.append(sma(x, n)[row, t])
+        windows = np.lib.stride_tricks.sliding_window_view(x, min(n, x.shape[1]), axis=1)
+        seeds.append(np.ascontiguousarray(windows[row, t - n + 1]).sum(axis=1) / n)
     t, lane, seed = np.concatenate(times), np.concatenate(lanes), np.concatenate(seeds)
-    return {int(at): (lane[t == at], seed[t == at]) for at in np.unique(t)}
+    order = np.argsort(t, kind="stable")
+    t, lane, seed = t[order], lane[order], seed[order]
+    edges = [0, *(np.flatnonzero(np.diff(t)) + 1).tolist(), len(t)]
+    return {int(t[a]): (lane[a:b], seed[a:b]) for a, b in pairwise(edges) if b > a}
 
 
 def ratio(above: Array, below: Array) -> Array:

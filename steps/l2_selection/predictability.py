@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.steps.l1_ingestion.smoothing import rolled
+from quantctl.steps.l1_ingestion.smoothing import rolled, steady
 
 Vector = NDArray[np.float64]
 
@@ -62,8 +62,7 @@ def hurst_signal(h: Vector, mu0: float) -> Vector:
 def rolling_entropy(x: Vector, n: int, d: int, least: int) -> Vector:
     """PE(d) of the last n values; windows with NaN are skipped."""
     out = np.full(x.shape, np.nan)
-    series, size = x.shape
-    if size < max(least, d):
+    if x.shape[1] < max(least, d):
         return out
     known = np.isfinite(rolled(x, d)[:, d - 1 :])
     span = n - d + 1
@@ -118,7 +117,8 @@ def pattern_codes(x: Vector, d: int) -> NDArray[np.intp]:
 def pattern_weights(most: int) -> NDArray[np.int64]:
     """k*ln k for k = 0..most in units of 2**-40: integers add up the same in any order."""
     k = np.arange(most + 1.0)
-    return np.rint(k * np.log(np.maximum(k, 1)) * 2.0**40).astype(np.int64)
+    units: NDArray[np.int64] = np.rint(k * np.log(np.maximum(k, 1)) * 2.0**40).astype(np.int64)
+    return units
 
 
 def entropy_from_weights(weights: NDArray[np.int64], total: NDArray[np.int64], d: int) -> Vector:
@@ -133,23 +133,25 @@ def rolling_hurst(x: Vector, n: int, least: int) -> Vector:
     size = x.shape[1]
     lags = [2**k for k in range(3, 10) if 2**k <= min(n, size) // 2]
     logs = np.full((len(lags), *x.shape), np.nan)
+    same = steady(x, lags)
     for row, lag in zip(logs, lags, strict=True):
-        row[:, lag - 1 :] = np.log(_segment_means(_rescaled_range(x, lag), lag, n, size))
+        ranges = _rescaled_range(x, lag, same[lag][:, lag - 1 :])
+        row[:, lag - 1 :] = np.log(_segment_means(ranges, lag, n, size))
         row[:, : 2 * lag - 1] = np.nan
     out = np.clip(_fit(logs, np.log(np.array(lags, dtype=float))), 0, 1)
     out[:, : least - 1] = np.nan
     return np.asarray(out)
 
 
-def _rescaled_range(x: Vector, lag: int) -> Vector:
+def _rescaled_range(x: Vector, lag: int, same: NDArray[np.bool_]) -> Vector:
     """Range of cumulative deviations over population std of the segment from each start, (S, T-lag+1).
 
-    NaN for a segment of equal values.
+    NaN for a segment of equal values, which `same` marks.
     """
     length = x.shape[1] - lag + 1
     parts = [x[:, i : i + length] for i in range(lag)]
     mean = rolled(x, lag)[:, lag - 1 :] / lag
-    path, off, square, same = np.zeros((4, *mean.shape))
+    path, off, square = np.zeros((3, *mean.shape))
     top, bottom = np.full(mean.shape, -np.inf), np.full(mean.shape, np.inf)
     for part in parts:
         np.subtract(part, mean, out=off)
@@ -157,7 +159,6 @@ def _rescaled_range(x: Vector, lag: int) -> Vector:
         np.maximum(top, path, out=top)
         np.minimum(bottom, path, out=bottom)
         square += np.multiply(off, off, out=off)
-    same = rolled(x, lag, np.maximum)[:, lag - 1 :] == rolled(x, lag, np.minimum)[:, lag - 1 :]
     square[same] = np.nan
     return np.asarray((top - bottom) / np.sqrt(square / lag))
 

@@ -120,10 +120,10 @@ install-test: $(TEST_STAMP)  ## Install into .venv what tests need.
 demo: install  ## Offline, end to end, on a simulated market.
 	$(BIN)/quantctl $(OPTIONS) demo
 
-# checks: tests run in JOBS processes; a file stays in one
+# checks; tests run in JOBS processes
 
 JOBS ?= 2
-PYTEST = -n $(JOBS) --dist loadgroup --durations=15
+PYTEST = -n $(JOBS) --durations=15
 
 .PHONY: test test-fast test-kill lint typecheck pytest ci shape docs lock wheel
 test: lint typecheck pytest  ## Lint, types and the whole offline suite.

@@ -15,6 +15,7 @@ PROFILE ?=
 RUN_ID ?=
 AS_OF ?=
 STAMP ?=
+SCOPE ?=
 ifeq ($(strip $(STAMP)),)
 STAMP := $(shell date -u +%Y%m%d-%H%M%S)
 endif
@@ -24,6 +25,7 @@ SHORT ?= binance_spot_rating_all_short
 require = @test -n "$(strip $($(1)))" || { echo "$(1) is required" >&2; exit 2; }
 as_of = $(if $(strip $(AS_OF)),--as-of $(strip $(AS_OF)))
 profile = $(if $(strip $(PROFILE)),--profile $(strip $(PROFILE)))
+scope = $(if $(strip $(SCOPE)),--scope $(strip $(SCOPE)),--all-symbols --yes)
 
 .PHONY: help
 help:  ## List the targets.
@@ -31,7 +33,10 @@ help:  ## List the targets.
 
 # runs
 
-.PHONY: flow-production flow-binance-spot-rating-all-ls atomic-audit sign-test ledger-verify
+.PHONY: flow-data flow-production flow-binance-spot-rating-all-ls atomic-audit sign-test ledger-verify
+flow-data:  ## Features, health, candidates and metadata of the bars in the lake [PROFILE] [AS_OF] [SCOPE].
+	$(Q) data run $(profile) $(as_of) $(scope)
+
 flow-production:  ## Candidates and a run of PROFILE [AS_OF]; honours TV_RUN_ID.
 	$(call require,PROFILE)
 	$(Q) data candidates --profile $(PROFILE) $(as_of) && $(Q) run --profile $(PROFILE) $(as_of)
@@ -66,8 +71,8 @@ data-audit:  ## Judge the health of the bars [PROFILE].
 meta-ingest:  ## Instrument metadata [PROFILE].
 	$(Q) data metadata $(profile)
 
-feature-ingest feature-backfill:  ## Compute the features [PROFILE].
-	$(Q) data features $(profile)
+feature-ingest feature-backfill:  ## Compute the features of all bars, or of an import [SCOPE] [PROFILE].
+	$(Q) data features $(profile) $(scope)
 
 port-select:  ## Selection of RUN_ID again, outside the run.
 	$(call require,RUN_ID)
@@ -120,10 +125,10 @@ install-test: $(TEST_STAMP)  ## Install into .venv what tests need.
 demo: install  ## Offline, end to end, on a simulated market.
 	$(BIN)/quantctl $(OPTIONS) demo
 
-# checks; tests run in JOBS processes
+# checks; tests run in JOBS processes, the killing ones first because they take longest
 
 JOBS ?= 2
-PYTEST = -n $(JOBS) --durations=15
+PYTEST = -n $(JOBS) --no-loadscope-reorder --durations=15
 
 .PHONY: test test-fast test-kill lint typecheck pytest ci shape docs lock wheel
 test: lint typecheck pytest  ## Lint, types and the whole offline suite.

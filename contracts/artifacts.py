@@ -114,7 +114,7 @@ ARTIFACTS: dict[str, Row] = {
     ),
     "health_report": Row("reports/health.json", "json"),
     "health_clearance": Row("reports/health_clearance.json", "json"),
-    "feature_report": Row("reports/feature_report.json", "json"),
+    "feature_report": Row("reports/feature_validation.json", "json"),
     "metadata_report": Row("reports/metadata.json", "json"),
     "scan_records": Row("reports/scans.json", "json"),
     "candidates_export": Row("reports/candidates.json", "json"),

@@ -18,7 +18,7 @@ from quantctl.contracts.canonical import hash_json
 from quantctl.contracts.errors import DataMissing
 from quantctl.contracts.settings.features import FeaturesSettings
 from quantctl.contracts.settings.ratings import RatingsSettings
-from quantctl.steps.l1_ingestion.indicators import Bars, Columns, indicators
+from quantctl.steps.l1_ingestion.indicators import LENGTHS, Bars, Columns, indicators
 from quantctl.steps.l1_ingestion.moments import expanding
 from quantctl.steps.l1_ingestion.ratings import ratings as rate
 from quantctl.steps.l1_ingestion.return_features import return_features, turnover_features
@@ -55,6 +55,17 @@ DOMAINS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("bb_width_20", "vol_30", "volatility_d", "adv_30", "stability"), (0.0, math.inf)),
 }
 """L1 bounds of a feature, both ends included; the smallest positive number stands for "above zero"."""
+FIRST_BARS: dict[str, int] = {
+    **{f"{kind}_{n}": n - 1 for kind in ("sma", "ema") for n in LENGTHS},
+    **dict.fromkeys(("volatility_d", "regime_survival", "n_bars", "gap_share"), 0),
+    "adv_30": 9, "roc_9": 9, "mom": 10, "hma_9": 10, "bb_power": 12, "willr": 13, "dmp_14": 14, "dmn_14": 14,
+    "rsi_14": 14, "stoch_k": 15, "stoch_d": 17, "cci": 19, "vwma_20": 19, "donchian_lower_20": 19,
+    "donchian_upper_20": 19, "bb_width_20": 19, "volume_z": 20, "macd": 25, "ichimoku_kijun": 25,
+    "adx_14": 27, "uo": 28, "stochrsi_k": 29, "vol_30": 30, "macd_signal": 33, "macd_hist": 33, "ao": 33,
+    "recommend_other": 34, "recommend_ma": 199, "recommend_all": 199, "turbulence": 64,
+}  # fmt: skip
+FIRST_BARS |= {name: 60 for name in CANONICAL + AUXILIARY if name not in FIRST_BARS}
+"""Bar, counted from 0, at which a feature is first defined on complete bars (15 votes for the ratings)."""
 COUNTS = ("n_obs_120", "n_obs_252", "ma_votes", "osc_votes")
 COLUMNS = CANONICAL + AUXILIARY + COUNTS
 BATCH = 16384

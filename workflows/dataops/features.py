@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from quantctl.contracts.errors import ConfigError, DataMissing, GateFailed
-from quantctl.contracts.grouping import grouped
 from quantctl.contracts.records.coverage import offline_coverage
 from quantctl.contracts.settings.data import DataSettings
 from quantctl.contracts.settings.features import FeaturesSettings
@@ -18,10 +16,11 @@ from quantctl.contracts.settings.ratings import RatingsSettings
 from quantctl.contracts.stage import Finding, Outcome, RunFacts, StageParams, stage
 from quantctl.lake.snapshot import Lake, Snapshot
 from quantctl.steps.l1_ingestion.feature_store import compute_features, definition_hash, feature_parameters
+from quantctl.steps.l1_ingestion.feature_validator import Validation, validate_features
 from quantctl.workflows.dataops.lineage import base_of, coverage_facts
 from quantctl.workflows.dataops.requests import ScopeRequest
 
-MAX_LAG = 3  # sessions by which the last feature row may trail the last bar
+REPORT = "reports/feature_validation.json"
 
 
 class FeatureParams(StageParams):
@@ -64,8 +63,15 @@ def backfill_features(
             findings=findings,
             error=None if request.allow_empty else nothing,
         )
-    report = _validated(bars, computed, failed)
+    checked = _validated(before, bars, computed, scope, params)
+    findings += checked.findings()
+    report = checked.record() | {
+        "schema_version": 2, "definition_hash": str(computed["definition_hash"][0]),
+        "strict": params.data.strict,
+    }  # fmt: skip
     outputs = {"feature_report": report, "feature_ingest_coverage": coverage}
+    if checked.fatal:
+        return Outcome(outputs, findings=findings, error=_refused(checked))
     rows = _fresh(before, computed, scope).with_columns(run_id=pl.lit(run.run_id))
 
     def facts(known: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,10 +82,7 @@ def backfill_features(
         }
 
     snapshot = lake.commit({"features_daily": rows}, txn=txn, at=now, facts=facts)
-    bad = sum(len(report[name]) for name in ("lagging", "missing"))
-    error = GateFailed(
-        "FEATURE_VALIDATION", f"{bad} symbols lag or lack features", where="reports/feature_report.json"
-    ) if bad and params.data.strict else None  # fmt: skip
+    error = _refused(checked) if params.data.strict and checked.failed else None
     metrics = {"symbols": len(present), "rows": rows.height, "snapshot": snapshot.id}
     return Outcome(outputs, findings=findings, metrics=metrics, error=error)
 
@@ -130,22 +133,13 @@ def _fresh(before: Snapshot, computed: pl.DataFrame, scope: list[str]) -> pl.Dat
     return computed.join(stored, on=key, how="anti", maintain_order="left")
 
 
-def _validated(bars: pl.DataFrame, computed: pl.DataFrame, failed: dict[str, str]) -> dict[str, Any]:
-    """Coverage, lag and bounds of computed rows. Ratings must lie in [-1, 1]."""
-    last_bar = grouped(bars, ["symbol"], ["date"]).agg(pl.col("date").last().alias("bar"))
-    last_row = grouped(computed, ["symbol"], ["date"]).agg(pl.col("date").last().alias("row"))
-    joined = last_bar.join(last_row, on="symbol", how="left")
-    late = joined.filter((pl.col("bar") - pl.col("row")).dt.total_days() > MAX_LAG)
-    bounds = {
-        name: int((computed[name].drop_nulls().abs() > 1.0).sum())
-        for name in ("recommend_ma", "recommend_other", "recommend_all")
-    }
-    numbers = computed.select(pl.col(pl.Float64))
-    return {
-        "schema_version": 1, "rows": computed.height, "symbols": joined.height, "missing": sorted(failed),
-        "lagging": late["symbol"].to_list(), "out_of_bounds": bounds,
-        "nulls": {name: int(count) for name, count in zip(numbers.columns, numbers.null_count().row(0),
-            strict=True)},
-        "definition_hash": str(computed["definition_hash"][0]) if computed.height else "",
-        "finite": bool(np.all([numbers[name].is_finite().fill_null(True).all() for name in numbers.columns])),
-    }  # fmt: skip
+def _validated(
+    before: Snapshot, bars: pl.DataFrame, computed: pl.DataFrame, scope: list[str], params: FeatureParams
+) -> Validation:
+    return validate_features(bars, computed, scope, lambda some: _computed(before, some, params))
+
+
+def _refused(checked: Validation) -> GateFailed:
+    counts = {code: len(found) for code, found in checked.problems.items() if code != "FEATURE_GAP_RESTART"}
+    said = ", ".join(f"{code} {count}" for code, count in sorted(counts.items()))
+    return GateFailed("FEATURE_VALIDATION", said, where=REPORT, details=counts)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from quantctl.contracts.records.run import RunRequest
     from quantctl.workflows.execution import Executor
 
+__all__ = ["QuantSDK", "RunResult"]
+
 
 class QuantSDK:
     """Runs, artifacts and ledgers of one installation.

@@ -61,13 +61,9 @@ def _compute(session: Session, spec: StageSpec) -> dict[str, Any]:
 
 def _session(request: RunRequest, places: Places, scratch: Path) -> Session:
     runtime = Runtime(
-        places,
-        "plain",
-        engine=None,
-        datasource=None,
-        min_free_mb=0,
-        stop=threading.Event(),  # type: ignore[arg-type]
-    )
+        places, "plain", min_free_mb=0, stop=threading.Event(),
+        engine=None, datasource=None,  # type: ignore[arg-type]
+    )  # fmt: skip
     session = Session(request, runtime)
     session.directory = RunDirectory(scratch, request.run_id, request.profile)
     return session

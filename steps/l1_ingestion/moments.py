@@ -30,7 +30,8 @@ def expanding(x: Array, *lengths: int) -> Mapping[int, Array]:
 
 def observed(size: int, n: int) -> Array:
     """How many values stand in the window at each t."""
-    return np.minimum(np.arange(1.0, size + 1), n)
+    counts: Array = np.minimum(np.arange(1.0, size + 1), n)
+    return counts
 
 
 def from_least(values: Array, least: int) -> Array:

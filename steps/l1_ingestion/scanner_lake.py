@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,7 +222,7 @@ def _rules(
 
 def _condition(rule: Filter, column: str) -> pl.Expr:
     field, value = pl.col(column), rule.value
-    simple = {
+    simple: dict[str, Callable[[], pl.Expr]] = {
         "greater": lambda: field > value, "egreater": lambda: field >= value,
         "less": lambda: field < value, "eless": lambda: field <= value,
         "equal": lambda: field == value, "nequal": lambda: field != value,

@@ -34,8 +34,9 @@ help:  ## List the targets.
 # runs
 
 .PHONY: flow-data flow-production flow-binance-spot-rating-all-ls atomic-audit sign-test ledger-verify
-flow-data:  ## Features, health, candidates and metadata of the bars in the lake [PROFILE] [AS_OF] [SCOPE].
-	$(Q) data run $(profile) $(as_of) $(scope)
+flow-data:  ## Features, health, candidates of PROFILE (else both spot sleeves) [AS_OF] [SCOPE].
+	$(if $(profile),$(Q) data run $(profile) $(as_of) $(scope),\
+	$(Q) data run --profile $(LONG) $(as_of) $(scope) && $(Q) data run --profile $(SHORT) $(as_of) $(scope))
 
 flow-production:  ## Candidates and a run of PROFILE [AS_OF]; honours TV_RUN_ID.
 	$(call require,PROFILE)

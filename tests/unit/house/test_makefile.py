@@ -74,6 +74,18 @@ def test_the_pair_runs_candidates_then_sleeves_then_audits_under_one_stamp(recor
     assert f"binance_spot_rating_all_long_{stamp} binance_spot_rating_all_short_{stamp}" in done.stdout
 
 
+def test_flow_data_names_its_scope_and_serves_both_sleeves_by_default(recorder: Path) -> None:
+    assert make(recorder, "flow-data").returncode == 0
+    assert calls(recorder) == [
+        f"data run --profile binance_spot_rating_all_{leg} --all-symbols --yes" for leg in ("long", "short")
+    ]
+
+
+def test_flow_data_of_one_profile_and_one_import(recorder: Path) -> None:
+    assert make(recorder, "flow-data", "PROFILE=p", "SCOPE=import-1").returncode == 0
+    assert calls(recorder) == ["data run --profile p --scope import-1"]
+
+
 def test_a_failed_long_never_starts_the_short(recorder: Path) -> None:
     (recorder / "fails").write_text("run*")
     done = make(recorder, "flow-binance-spot-rating-all-ls")

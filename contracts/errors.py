@@ -148,6 +148,7 @@ class EnvironmentFault(BaseException):
     """
 
     exit_code = 5
+    run_id: str | None = None  # the run that stays open, where a command knows it
 
     def __init__(self, code: str, message: str, *, where: str = "", remedy: str = "") -> None:
         super().__init__(code, message)

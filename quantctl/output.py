@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from quantctl.contracts.errors import EnvironmentFault, QuantError
+from quantctl.contracts.errors import ConfigError, EnvironmentFault, QuantError
 
 _NUMBERS = (int, float, type(None))
 
@@ -59,6 +59,18 @@ def emit(name: str, data: Any, text: str, *, as_json: bool) -> None:
         print(text)
 
 
+def judged(name: str, data: Any, text: str, problem: QuantError | None, *, as_json: bool) -> int:
+    """Print what was examined and, where that is a problem, its error as well; returns the exit code."""
+    if as_json:
+        failure = {} if problem is None else error_document(problem)
+        print_json(document(name, data) | failure)
+    else:
+        print(text)
+    if problem is None:
+        return 0
+    return print_error(problem, as_json=False)
+
+
 def error_document(problem: QuantError | EnvironmentFault) -> dict[str, Any]:
     """The JSON form of a failure."""
     details: dict[str, Any] = getattr(problem, "details", {})
@@ -66,8 +78,8 @@ def error_document(problem: QuantError | EnvironmentFault) -> dict[str, Any]:
         "code": problem.code,
         "exit": problem.exit_code,
         "message": str(problem),
-        "remedy": problem.remedy,
-        "run_id": details.get("run_id"),
+        "remedy": remedy_of(problem),
+        "run_id": details.get("run_id") or getattr(problem, "run_id", None),
         "artifact": details.get("artifact"),
     }
     if "findings" in details:
@@ -75,10 +87,19 @@ def error_document(problem: QuantError | EnvironmentFault) -> dict[str, Any]:
     return {"ok": False, "error": error}
 
 
+def remedy_of(problem: QuantError | EnvironmentFault) -> str:
+    """Its remedy; for a wrong setting, option or file that names none, where to correct it."""
+    if problem.remedy:
+        return problem.remedy
+    if isinstance(problem, ConfigError):
+        return f"correct {problem.where}" if problem.where else "repeat the command with --help"
+    return "none known"
+
+
 def print_error(problem: QuantError | EnvironmentFault, *, as_json: bool) -> int:
     """Print `error[CODE] message` and `remedy: ...` to stderr; return the exit code."""
     print(f"error[{problem.code}] {_one_line(str(problem))}", file=sys.stderr)
-    print(f"remedy: {_one_line(problem.remedy) or 'none known'}", file=sys.stderr)
+    print(f"remedy: {_one_line(remedy_of(problem))}", file=sys.stderr)
     if as_json:
         print_json(error_document(problem))
     return problem.exit_code

@@ -54,6 +54,7 @@ def running(
     try:
         yield held
     except EnvironmentFault as fault:
+        fault.run_id = held.run_id
         watch.close()
         if not quiet:
             print(_parting(fault, held.run_id))

@@ -11,9 +11,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from quantctl.contracts.errors import ConfigError, EnvironmentFault, Interrupted, StateUnreachable
+from quantctl.contracts.errors import (
+    ConfigError,
+    DataMissing,
+    EnvironmentFault,
+    Interrupted,
+    StateUnreachable,
+)
 from quantctl.contracts.records.run import PROTOCOL, RunRequest
 from quantctl.lake import lock, state
+from quantctl.lake.files import free_bytes
 from quantctl.lake.rundir import RunDirectory
 from quantctl.workflows import book, runs
 from quantctl.workflows.names import QUEUE, first_operation, workflow_name
@@ -45,10 +52,23 @@ class Executor:
         known = runs.attach(self.places, request)
         if known is not None:
             return self.resume(request.run_id) if known.state not in ("SUCCESS", "FAILED") else known
+        self._require_space(request.run_id)
         if remote or not wait:
             self._enqueue_remote(request)
             return self._follow(request.run_id, take_over=False) if wait else self._queued(request.run_id)
         return self._drive(request.run_id, request)
+
+    def _require_space(self, run_id: str) -> None:
+        """Refuse to begin what would stop before its first stage; nothing is written."""
+        directory, needed = self.places.run_root(run_id), self.limits.min_free_mb
+        free = free_bytes(directory) // 2**20
+        if free < needed:
+            raise DataMissing(
+                "SPACE_SHORT",
+                f"{needed} MB must be free before a run begins, {free} MB are",
+                where=str(directory),
+                remedy="free space, or lower orchestration.min_free_mb; then repeat the command",
+            )
 
     def resume(self, run_id: str) -> RunStatus:
         """Continue an interrupted run, or follow a live one. A finished one is returned as it is."""
@@ -95,7 +115,9 @@ class Executor:
         """Cancel a queued or interrupted run; one that executes elsewhere is stopped there."""
         known = runs.require_status(self.places, run_id)
         if known.state in runs.TERMINAL:
-            raise ConfigError("RUN_FINISHED", f"run {run_id} is {known.state} already")
+            raise ConfigError(
+                "RUN_FINISHED", f"run {run_id} is {known.state} already", remedy=f"quantctl status {run_id}"
+            )
         worker = self._become("cancel-" + run_id)
         try:
             self._close_cancelled(worker, run_id, reason)

@@ -6,6 +6,7 @@ A name is `room.package.module:function` below `quantctl`. Stages and gates carr
 from __future__ import annotations
 
 from quantctl.contracts.errors import ConfigError
+from quantctl.contracts.nearest import did_you_mean
 
 ALPHA = (
     "steps.l0_foundation.gate:foundation_gate",
@@ -77,5 +78,6 @@ def check_pipeline(name: str) -> str:
     """Return `name` if such a pipeline exists, else raise `PIPELINE_UNKNOWN` (exit 2)."""
     if name not in PIPELINES:
         known = ", ".join(sorted(PIPELINES))
-        raise ConfigError("PIPELINE_UNKNOWN", f"no pipeline {name!r}", remedy=f"choose one of {known}")
+        hint = did_you_mean(name, PIPELINES)
+        raise ConfigError("PIPELINE_UNKNOWN", f"no pipeline {name!r}{hint}", remedy=f"choose one of {known}")
     return name

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from quantctl.contracts.artifacts import ARTIFACTS
-from quantctl.contracts.errors import ConfigError, DataMissing
+from quantctl.contracts.errors import ConfigError, DataMissing, GateFailed, QuantError
 from quantctl.contracts.ids import check_run_id
 from quantctl.contracts.nearest import did_you_mean
 from quantctl.options import Json
-from quantctl.output import document, print_json, table
+from quantctl.output import judged, table
 from quantctl.session import reading
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Audit a run without changing it.")
@@ -61,7 +61,6 @@ def validate(
     as_json: Json = False,
 ) -> int:
     """Hold one file to the contract of an artifact."""
-    from quantctl.contracts.errors import QuantError
     from quantctl.lake.encoding import decode
 
     if schema not in ARTIFACTS:
@@ -69,31 +68,32 @@ def validate(
         raise ConfigError("ARTIFACT_UNKNOWN", f"no artifact {schema!r}{hint}", where="--schema")
     if not path.is_file():
         raise DataMissing("ISOLATION_INPUT_MISSING", f"no file {path}", where=str(path))
-    problem: dict[str, Any] | None = None
+    problem: QuantError | None = None
     try:
         decode(schema, path.read_bytes())
     except QuantError as found:
-        problem = found.to_dict()
-    if as_json:
-        print_json(
-            document("validate", {"path": str(path), "schema": schema, "problem": problem}, ok=not problem)
-        )
-    else:
-        print(
-            f"{'FAIL' if problem else 'PASS'}  {path}"
-            + (f"\n{problem['code']}: {problem['message']}" if problem else "")
-        )
-    return 1 if problem else 0
+        remedy = found.remedy or f"write it as the contract of {schema} asks"
+        problem = GateFailed(found.code, found.message, where=str(path), remedy=remedy)
+    data = {"path": str(path), "schema": schema, "problem": problem.to_dict() if problem else None}
+    return judged("validate", data, f"{'FAIL' if problem else 'PASS'}  {path}", problem, as_json=as_json)
 
 
 def _print(found: dict[str, Any], as_json: bool) -> int:
-    if as_json:
-        print_json(document("audit", found, ok=found["ok"]))
-    else:
-        cells = [
-            (p["part"], p["status"], p["errors"], p["warnings"], p["code"], p["verdict"])
-            for p in found["parts"]
-        ]
-        print(f"{'PASS' if found['ok'] else 'FAIL'}  {found['run_id']}\n")
-        print(table(("part", "result", "errors", "warnings", "code", "verdict"), cells))
-    return 0 if found["ok"] else 1
+    cells = [
+        (p["part"], p["status"], p["errors"], p["warnings"], p["code"], p["verdict"]) for p in found["parts"]
+    ]
+    head = f"{'PASS' if found['ok'] else 'FAIL'}  {found['run_id']}"
+    text = f"{head}\n\n{table(('part', 'result', 'errors', 'warnings', 'code', 'verdict'), cells)}"
+    return judged("audit", found, text, _problem(found), as_json=as_json)
+
+
+def _problem(found: dict[str, Any]) -> QuantError | None:
+    """The error of the first part that failed."""
+    bad = next((part for part in found["parts"] if part["errors"]), None)
+    if bad is None:
+        return None
+    return GateFailed(
+        bad["code"], f"{bad['part']} has {bad['errors']} errors", where=bad["verdict"],
+        remedy=f"quantctl show {found['run_id']} {bad['verdict']}",
+        details={"run_id": found["run_id"], "artifact": bad["verdict"]},
+    )  # fmt: skip

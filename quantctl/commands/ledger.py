@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from quantctl.contracts.ids import check_run_id
 from quantctl.options import Json, Limit, Since
-from quantctl.output import document, emit, print_json, table
+from quantctl.output import emit, judged, table
 from quantctl.session import reading
+
+if TYPE_CHECKING:
+    from quantctl.contracts.errors import QuantError
 
 app = typer.Typer(no_args_is_help=True, help="Show and verify the audit ledger.")
 
@@ -59,20 +62,33 @@ def verify(
     if not ids:
         raise ConfigError("USAGE", "name a run, or --all", remedy="quantctl ledger verify RUN_ID")
     reports = [sdk.verify_ledger(check_run_id(run_id), head=head) for run_id in ids]
-    bad = [report for report in reports if not report["ok"]]
-    if as_json:
-        print_json(document("ledger_verify", reports, ok=not bad))
-    else:
-        cells = [
-            (
-                r["run_id"],
-                "ok" if r["ok"] else "BROKEN",
-                r["records"],
-                f["code"] if f else None,
-                f["message"] if f else None,
-            )
-            for r in reports
-            for f in (r["findings"] or [None])
-        ]
-        print(table(("run", "verdict", "records", "code", "finding"), cells))
-    return 1 if bad else 0
+    cells = [
+        (
+            r["run_id"],
+            "ok" if r["ok"] else "BROKEN",
+            r["records"],
+            f["code"] if f else None,
+            f["message"] if f else None,
+        )
+        for r in reports
+        for f in (r["findings"] or [None])
+    ]
+    text = table(("run", "verdict", "records", "code", "finding"), cells)
+    return judged("ledger_verify", reports, text, _problem(reports), as_json=as_json)
+
+
+def _problem(reports: list[dict[str, Any]]) -> QuantError | None:
+    """The error of the first run whose ledger does not hold."""
+    from quantctl.contracts.errors import GateFailed
+
+    for report in reports:
+        for finding in report["findings"]:
+            if finding["level"] == "ERROR":
+                run_id = report["run_id"]
+                return GateFailed(
+                    finding["code"], finding["message"], where=run_id,
+                    remedy="restore the run's files from a copy, or quantctl ledger show for what the database"
+                    " holds",
+                    details={"run_id": run_id},
+                )  # fmt: skip
+    return None

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from quantctl.contracts.errors import ConfigError
+from quantctl.contracts.errors import ConfigError, error_from_dict
 from quantctl.contracts.ids import check_run_id
 from quantctl.options import Json
-from quantctl.output import emit
+from quantctl.output import emit, judged
 from quantctl.session import reading
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Build or open reports.")
@@ -28,8 +28,8 @@ def build(ctx: typer.Context, run_id: str, kind: Kind = "forensic", as_json: Jso
     stage = {"forensic": "report.forensic", "validation": "report.validation"}[_known(kind)]
     context = sdk.run_stage(stage, run_id=check_run_id(run_id))
     pages = [f"{context['directory']}/{output['path']}" for output in context["outputs"]]
-    emit("report", {"run_id": run_id, "pages": pages}, "\n".join(pages), as_json=as_json)
-    return 0 if context["error"] is None else int(context["error"]["exit"])
+    error = None if context["error"] is None else error_from_dict(context["error"])
+    return judged("report", {"run_id": run_id, "pages": pages}, "\n".join(pages), error, as_json=as_json)
 
 
 @app.command(name="open")

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from quantctl.contracts.errors import ConfigError
+from quantctl.contracts.errors import ConfigError, error_from_dict
 from quantctl.contracts.uri import StageUri, parse
 from quantctl.options import AsOf, Json, Profile, Snapshot
-from quantctl.output import document, emit, print_json, table
+from quantctl.output import emit, judged, table
 from quantctl.session import reading
 
 app = typer.Typer(no_args_is_help=True, help="List, describe and run single stages.")
@@ -66,12 +66,8 @@ def run(
     context = reading(ctx).run_stage(
         _id(stage), params=params, run_id=run_id, profile=profile, snapshot=snapshot, as_of=as_of
     )
-    error = context["error"]
-    if as_json:
-        print_json(document("stage_run", context, ok=error is None))
-    else:
-        print(_text(context))
-    return 0 if error is None else int(error["exit"])
+    error = None if context["error"] is None else error_from_dict(context["error"])
+    return judged("stage_run", context, _text(context), error, as_json=as_json)
 
 
 def _id(stage: str) -> str:

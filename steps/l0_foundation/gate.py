@@ -219,7 +219,7 @@ def _error(findings: Sequence[Finding], run: RunFacts) -> QuantError | None:
         "CONFIG_CONFLICT": "use the snapshot's value, or recompute with quantctl data features",
         "FOUNDATION_MISSING": "quantctl data import, then quantctl data features",
         "FRESHNESS_STALE": "import or ingest newer bars, or choose an earlier --as-of",
-        "HEALTH_VERDICT_MISSING": "quantctl data audit",
+        "HEALTH_VERDICT_MISSING": "quantctl data import its bars, or change backtest.benchmark_symbols",
         "HEALTH_ASSET_UNHEALTHY": "quantctl data health shows the reason",
     }
     kinds: dict[str, type[QuantError]] = {"CONFIG_CONFLICT": ConfigError, "CANDIDATES_EMPTY": DataMissing}

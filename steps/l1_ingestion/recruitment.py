@@ -78,7 +78,7 @@ def recruit(
         lake_bars, lake_sessions, universe, params, date.fromisoformat(run.as_of), run.annualisation
     )
     outputs["foundation_report"] = report_of(matrix, universe, run)
-    error = _stop(matrix, params)
+    error = _stop(matrix, params, run.run_id)
     if matrix.frame.height:
         roles = json.dumps(matrix.roles, sort_keys=True)
         outputs["returns_matrix"] = Tagged(matrix.frame, {"column_roles": roles})
@@ -160,11 +160,11 @@ def _candidates_empty(rows: Sequence[PoolRow], run: RunFacts) -> DataMissing:
     )  # fmt: skip
 
 
-def _stop(matrix: Matrix, params: RecruitParams) -> QuantError | None:
+def _stop(matrix: Matrix, params: RecruitParams, run_id: str) -> QuantError | None:
     if not any("pool" in roles for roles in matrix.roles.values()):
         return DataMissing(
             "FOUNDATION_EMPTY", "no pool asset survived the foundation rules",
-            where="foundation_report:drops", remedy="quantctl data ingest, then read foundation_report.json",
+            where="foundation_report:drops", remedy=f"quantctl show {run_id} foundation_report; then import bars or lower the floor",
             details=_tally([(d.code, d.symbol) for d in matrix.drops if "pool" in d.roles]),
         )  # fmt: skip
     needed = benchmark_needed(params)
@@ -172,7 +172,7 @@ def _stop(matrix: Matrix, params: RecruitParams) -> QuantError | None:
         codes = [d.code for d in matrix.drops if d.symbol == needed]
         return DataMissing(
             "BENCHMARK_MISSING", f"{needed} failed a foundation rule: {', '.join(codes)}",
-            where=f"returns_matrix:{needed}", remedy="ingest its bars or change backtest.benchmark_symbols",
+            where=f"returns_matrix:{needed}", remedy="import its bars, or change backtest.benchmark_symbols",
         )  # fmt: skip
     return None
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -36,12 +39,71 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
 @pytest.fixture(scope="session")
 def demo_runs(demo: tuple[Path, dict]) -> dict[str, str]:
     """Direction -> run id of the demo's sleeves."""
-    return {
-        "LONG" if row["profile"].endswith("long") else "SHORT": row["run_id"] for row in demo[1]["data"]
-    }
+    return {"LONG" if row["profile"].endswith("long") else "SHORT": row["run_id"] for row in demo[1]["data"]}
 
 
 @pytest.fixture(scope="session")
 def demo_sdk(demo: tuple[Path, dict]) -> QuantSDK:
     """An SDK over the demo's data directory."""
     return QuantSDK(overrides=[f"paths.data_dir={demo[0]}"], env={})
+
+
+def _front_door() -> ModuleType:
+    """The module beside this one; tests are no package."""
+    spec = importlib.util.spec_from_file_location("front_door", Path(__file__).with_name("front_door.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["front_door"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+front_door = _front_door()
+
+
+@pytest.fixture(scope="session")
+def fair(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The command line over a small market with candidates of both sleeves, before any run."""
+    data = tmp_path_factory.mktemp("fair") / "data"
+    data.mkdir()
+    door = front_door.FrontDoor(data)
+    for words in (
+        ("simulate", "--symbols", "40", "--days", "420"),
+        ("features", "--all-symbols", "--yes"),
+        ("audit",),
+        ("candidates", "--profile", front_door.LONG),
+        ("candidates", "--profile", front_door.SHORT),
+    ):
+        done = door("data", *words, "--run-id", f"prepare_{words[0]}_{words[-1][-5:]}")
+        assert done.exit == 0, f"{words}: {done.out}{done.err}"
+    return door
+
+
+@pytest.fixture(scope="session")
+def market(fair: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The small market with a finished run `base`. Shared: only commands that change nothing."""
+    door = fair.copy(tmp_path_factory.mktemp("market"))
+    done = door.run("base", *front_door.SLIM, pipeline="alpha.full")
+    assert done.exit == 0, done.out + done.err
+    return door
+
+
+@pytest.fixture
+def damaged(market: Any, tmp_path: Path) -> Any:
+    """A copy of the small market and its run, to be damaged."""
+    return market.copy(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def killed(fair: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The small market with the run `base` killed in its selection. Shared: to be copied."""
+    door = fair.copy(tmp_path_factory.mktemp("killed"))
+    words = ("run", "--profile", front_door.LONG, "--run-id", "base")
+    door.kill_at("selection.policy", *words, sets=front_door.SLIM)
+    return door
+
+
+@pytest.fixture
+def interrupted(killed: Any, tmp_path: Path) -> Any:
+    """A copy of the small market with an interrupted run `base`."""
+    return killed.copy(tmp_path)

@@ -1,4 +1,4 @@
-"""Rows of the feature store do not look ahead, and begin where their definition says."""
+"""Rows of the feature store do not look ahead."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ from quantctl.contracts.errors import DataMissing
 from quantctl.contracts.settings.features import FeaturesSettings
 from quantctl.contracts.settings.ratings import RatingsSettings
 from quantctl.steps.l1_ingestion.feature_store import CANONICAL, compute_features
-
-FIRST = {"momentum": 60, "entropy": 60, "hurst_clean": 60, "cvar": 60, "macd": 25, "macd_signal": 33,
-         "mom": 10, "ao": 33, "stoch_k": 15, "stoch_d": 17, "cci": 19, "willr": 13, "uo": 28, "bb_power": 12,
-         "ichimoku_kijun": 25, "sma_200": 199, "vwma_20": 19, "adx_14": 27, "dmp_14": 14, "rsi_14": 14,
-         "recommend_ma": 199, "recommend_other": 34, "recommend_all": 199}  # fmt: skip
 
 
 def _bars(symbol: str, seed: int, rows: int = 320) -> pl.DataFrame:
@@ -38,12 +33,6 @@ def _rows(bars: pl.DataFrame) -> pl.DataFrame:
 
 def test_all_31_canonical_features_are_columns() -> None:
     assert len(CANONICAL) == 31 and set(CANONICAL) <= set(_rows(_bars("X:A", 1)).columns)
-
-
-@pytest.mark.parametrize(("name", "bar"), FIRST.items())
-def test_feature_is_first_defined_at_its_bar(name: str, bar: int) -> None:
-    values = _rows(_bars("X:A", 1))[name]
-    assert values[bar] is not None and values[:bar].null_count() == bar
 
 
 def test_later_bars_and_other_symbols_change_no_row() -> None:

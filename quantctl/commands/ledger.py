@@ -87,8 +87,8 @@ def _problem(reports: list[dict[str, Any]]) -> QuantError | None:
                 run_id = report["run_id"]
                 return GateFailed(
                     finding["code"], finding["message"], where=run_id,
-                    remedy="restore the run's files from a copy, or quantctl ledger show for what the database"
-                    " holds",
+                    remedy="restore the run's files from a copy, or quantctl ledger show for what the"
+                    " database holds",
                     details={"run_id": run_id},
                 )  # fmt: skip
     return None

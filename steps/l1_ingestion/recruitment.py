@@ -164,7 +164,8 @@ def _stop(matrix: Matrix, params: RecruitParams, run_id: str) -> QuantError | No
     if not any("pool" in roles for roles in matrix.roles.values()):
         return DataMissing(
             "FOUNDATION_EMPTY", "no pool asset survived the foundation rules",
-            where="foundation_report:drops", remedy=f"quantctl show {run_id} foundation_report; then import bars or lower the floor",
+            where="foundation_report:drops",
+            remedy=f"quantctl show {run_id} foundation_report; then import bars or lower the floor",
             details=_tally([(d.code, d.symbol) for d in matrix.drops if "pool" in d.roles]),
         )  # fmt: skip
     needed = benchmark_needed(params)

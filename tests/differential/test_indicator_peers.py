@@ -62,9 +62,10 @@ def peers(talib: Any, m: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 NAMES = (
-    *(f"{kind}_{n}" for kind in ("sma", "ema") for n in LENGTHS), "macd", "macd_signal", "macd_hist",
-    "rsi_14", "cci", "willr", "uo", "stoch_k", "stoch_d", "mom", "roc_9", "adx_14", "dmp_14", "dmn_14", "bb_width_20",
-    "donchian_upper_20", "donchian_lower_20", "ichimoku_kijun", "ao", "hma_9", "bb_power",
+    *(f"{kind}_{n}" for kind in ("sma", "ema") for n in LENGTHS),
+    "macd", "macd_signal", "macd_hist",
+    "rsi_14", "cci", "willr", "uo", "stoch_k", "stoch_d", "mom", "roc_9", "adx_14", "dmp_14", "dmn_14",
+    "bb_width_20", "donchian_upper_20", "donchian_lower_20", "ichimoku_kijun", "ao", "hma_9", "bb_power",
 )  # fmt: skip
 
 

@@ -26,7 +26,6 @@ METRICS: Mapping[str, int] = {
 ROWS = 4000
 SEED = 20260122
 LARGEST = 2048
-QUANTILES = (0.001, 0.01, 0.05, 0.5, 0.95, 0.99, 0.999)
 _VERSION = 1
 _NORMAL = NormalDist()
 
@@ -74,19 +73,6 @@ class NullTable:
         """The value below which a share p of noise lies, linear interpolation."""
         return float(np.quantile(self.values, p))
 
-    def row(self) -> dict[str, float | int | str]:
-        """Row of `null_calibration.parquet`: what was used and where noise sits."""
-        cuts = {f"q{str(p)[2:]}": self.quantile(p) for p in QUANTILES}
-        return {
-            "metric": self.metric, "n": self.n, "rows": len(self.values), "seed": SEED,
-            "mu0": self.mu0, "sd0": self.sd0, **cuts,
-        }  # fmt: skip
-
-
-def clamped(n: int) -> bool:
-    """Whether n is above the largest table, so that the table of 2048 stands in (`CALIBRATION_CLAMPED`)."""
-    return n > LARGEST
-
 
 def build_null_table(metric: str, n: int) -> NullTable:
     """The table of `metric` for the exact n (2048 when n is larger).
@@ -130,10 +116,6 @@ class NullTables:
         """F0 of the value x of `metric` on n rows, in (0, 1)."""
         return self.get(metric, n).quantile_of(x)
 
-    def rows(self) -> list[dict[str, float | int | str]]:
-        """One row per table used so far, by metric and n."""
-        return [self._held[key].row() for key in sorted(self._held)]
-
     def _obtained(self, metric: str, n: int) -> NullTable:
         if metric not in METRICS or self._store is None:
             return build_null_table(metric, n)
@@ -165,34 +147,3 @@ def efficiency_at(p: float, n: int) -> float:
 def autocorrelation_quantile(x: float, n: int) -> float:
     """Null quantile of ac_k on n returns: normal with mean -1/n and variance 1/n."""
     return _NORMAL.cdf((x + 1 / n) * math.sqrt(n))
-
-
-def structural_bound(metric: str, n: int) -> float:
-    """Largest value that `metric` can take on n returns (`pe3`, `pe5`, `hurst`, `haar64`, `efficiency`)."""
-    if metric in ("pe3", "pe5"):
-        d = int(metric[2])
-        patterns = math.factorial(d)
-        return math.log(min(n - d + 1, patterns)) / math.log(patterns)
-    return 1.0
-
-
-@dataclass(frozen=True)
-class Reach:
-    """Why a raw threshold cannot act: the facts of `THRESHOLD_UNREACHABLE`."""
-
-    metric: str
-    n: int
-    threshold: float
-    bound: float
-    q999: float
-
-
-def unreachable_above(tables: NullTables, metric: str, n: int, threshold: float) -> Reach | None:
-    """The facts when an upper threshold is at or above min(structural bound, null 0.999 quantile)."""
-    bound, q999 = structural_bound(metric, n), tables.get(metric, n).quantile(0.999)
-    return Reach(metric, n, threshold, bound, q999) if threshold >= min(bound, q999) else None
-
-
-def unreachable_below(metric: str, n: int, threshold: float, q999: float, least: float = 0.0) -> Reach | None:
-    """The facts when a lower threshold is at or below the metric's minimum `least`."""
-    return Reach(metric, n, threshold, least, q999) if threshold <= least else None

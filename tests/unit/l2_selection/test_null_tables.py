@@ -14,11 +14,17 @@ from quantctl.steps.l2_selection.calibration import structural_bound
 from quantctl.steps.l2_selection.null_statistics import entropy_rows, hurst_rows, turbulence_rows
 from quantctl.steps.l2_selection.null_tables import (
     NullTable,
+    autocorrelation_quantile,
     build_null_table,
     efficiency_at,
     efficiency_quantile,
 )
-from quantctl.steps.l2_selection.predictability import haar_turbulence, hurst, permutation_entropy
+from quantctl.steps.l2_selection.predictability import (
+    autocorrelation,
+    haar_turbulence,
+    hurst,
+    permutation_entropy,
+)
 from quantctl.workflows.null_cache import tables
 
 NOISE = np.random.default_rng(2).standard_normal((30, 120))
@@ -64,6 +70,12 @@ def test_efficiency_quantile_is_uniform_on_noise() -> None:
     ratio = np.abs(x.sum(axis=1)) / np.abs(x).sum(axis=1)
     assert float((ratio < efficiency_at(0.1, 120)).mean()) == pytest.approx(0.1, abs=0.02)
     assert efficiency_quantile(efficiency_at(0.3, 120), 120) == pytest.approx(0.3)
+
+
+def test_autocorrelation_quantile_is_uniform_on_noise() -> None:
+    x = np.random.default_rng(9).standard_normal((2000, 120))
+    found = np.array([autocorrelation_quantile(autocorrelation(row, 1), 120) for row in x])
+    assert [float((found < p).mean()) for p in (0.1, 0.5, 0.9)] == pytest.approx([0.1, 0.5, 0.9], abs=0.03)
 
 
 @pytest.mark.parametrize(("metric", "n"), [("hurst", 31), ("pe5", 19), ("unheard", 120)])

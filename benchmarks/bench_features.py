@@ -3,8 +3,6 @@
 The interpreter, imports and the reading of bars are not counted. One thread, set before anything is imported.
 """
 
-# ruff: noqa: E402
-
 from __future__ import annotations
 
 import os

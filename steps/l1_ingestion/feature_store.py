@@ -68,7 +68,9 @@ FIRST_BARS |= {name: 60 for name in CANONICAL + AUXILIARY if name not in FIRST_B
 """Bar, counted from 0, at which a feature is first defined on complete bars (15 votes for the ratings)."""
 COUNTS = ("n_obs_120", "n_obs_252", "ma_votes", "osc_votes")
 COLUMNS = CANONICAL + AUXILIARY + COUNTS
-BATCH = 16384
+KEYS = ("symbol", "date", "known_at", "provenance")
+NUMBERS = ("high", "low", "close", "volume", "quote_volume")
+BATCH = 24576
 
 
 def feature_parameters(features: FeaturesSettings, ratings: RatingsSettings) -> dict[str, Any]:
@@ -99,18 +101,15 @@ def compute_features(
     session days (every day is a session at 365). Raises `FEATURE_CALENDAR_MISSING` (exit 3).
     """
     if bars.is_empty():
-        return bars.select("symbol", "date", "known_at", "provenance")
-    bars = bars.sort("symbol", "date")
+        return bars.select(KEYS)
+    bars = bars.select(KEYS + NUMBERS).sort("symbol", "date")
     assets = _assets(bars, annual, sessions)
     values = {
         name: np.empty(bars.height, dtype=np.int32 if name in COUNTS else np.float64) for name in COLUMNS
     }
     estimated = np.empty(bars.height, dtype=bool)
     known = bars["known_at"].to_physical().to_numpy(writable=True)
-    numbers = {
-        name: bars[name].cast(pl.Float64).fill_null(math.nan).to_numpy()
-        for name in ("high", "low", "close", "volume", "quote_volume")
-    }
+    numbers = {name: bars[name].cast(pl.Float64).fill_null(math.nan).to_numpy() for name in NUMBERS}
     for batch in _batches(assets):
         columns, marked = _computed(batch, numbers, features, ratings)
         for i, asset in enumerate(batch):
@@ -119,7 +118,7 @@ def compute_features(
             estimated[span] = marked[i, :length]
             for name, column in values.items():
                 column[span] = columns[name][i, :length]
-    keys = bars.select("symbol", "date", "known_at", "provenance")
+    keys = bars.select(KEYS)
     flag = pl.Series("source", estimated)
     return keys.with_columns(
         pl.Series("known_at", known).cast(bars.schema["known_at"]),
@@ -190,10 +189,14 @@ def _within(marked: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
 
 def _histories(batch: list[_Asset], close: Array, s: FeaturesSettings) -> Columns:
     out = {name: np.full(close.shape, np.nan) for name in ("gap_share", "regime_survival")}
+    alike: dict[tuple[bytes, int], list[int]] = {}
     for i, asset in enumerate(batch):
-        length = asset.end - asset.start
-        for name, column in _history(asset.days, close[i, :length], asset.sessions, s).items():
-            out[name][i, :length] = column
+        alike.setdefault((asset.days.tobytes(), id(asset.sessions)), []).append(i)
+    for rows in alike.values():
+        first = batch[rows[0]]
+        length = len(first.days)
+        for name, column in _history(first.days, close[rows, :length], first.sessions, s).items():
+            out[name][rows, :length] = column
     count = np.broadcast_to(np.arange(1.0, close.shape[1] + 1), close.shape)
     return out | {
         "n_bars": count,
@@ -203,7 +206,7 @@ def _histories(batch: list[_Asset], close: Array, s: FeaturesSettings) -> Column
 
 
 def _history(days: Days, close: Array, sessions: Days | None, s: FeaturesSettings) -> Columns:
-    """gap_share of the last 500 sessions and regime_survival."""
+    """gap_share of the last 500 sessions (T,) and regime_survival (S, T) of assets with the same days."""
     calendar = np.arange(days[0], days[-1] + 1) if sessions is None else sessions[sessions >= days[0]]
     end = np.searchsorted(calendar, days, side="right")
     on = np.zeros(len(calendar) + 1)
@@ -217,19 +220,19 @@ def _history(days: Days, close: Array, sessions: Days | None, s: FeaturesSetting
 
 def _survival(days: Days, close: Array, calendar: Days, s: FeaturesSettings) -> Array:
     """Share of stress windows passed among those inside the life so far; 0.5 when there is none."""
-    eligible, passed = np.zeros((2, len(days)))
-    still = np.concatenate([[False], close[1:] == close[:-1]])
+    eligible, passed = np.zeros((2, *close.shape))
+    still = np.zeros(close.shape)
+    still[:, 1:] = close[:, 1:] == close[:, :-1]
     for first, last in s.stress_windows:
         a, b = np.datetime64(first), np.datetime64(last)
-        due = _between(calendar, a, b)
+        due, inside = _between(calendar, a, b), _between(days, a, b)
+        held = inside.stop - inside.start
         if days[0] > a or due.stop == due.start:
             continue
-        inside = _between(days, a, b)
-        here = inside.stop - inside.start
-        good = 1 - here / (due.stop - due.start) <= 0.02 and still[inside].mean() < 0.05 if here else False
         over = np.searchsorted(days, b)
-        eligible[over:] += 1
-        passed[over:] += good
+        eligible[:, over:] += 1
+        if held and 1 - held / (due.stop - due.start) <= 0.02:
+            passed[:, over:] += (still[:, inside].sum(axis=1) / held < 0.05)[:, None]
     return np.where(eligible > 0, passed / np.maximum(eligible, 1), 0.5)
 
 

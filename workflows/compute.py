@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from quantctl.contracts.artifacts import Artifact
 from quantctl.contracts.canonical import canonical
-from quantctl.contracts.errors import InternalError, QuantError
+from quantctl.contracts.errors import EnvironmentFault, InternalError, QuantError
 from quantctl.contracts.stage import Finding, GateSpec, Judgement, Outcome, StageSpec
 from quantctl.lake import ledger
 from quantctl.lake.files import fault_of, require_space
@@ -19,45 +21,80 @@ from quantctl.workflows.session import Session
 from quantctl.workflows.threads import one_blas_thread
 
 MAX_CHECKPOINT_BYTES = 64 * 1024
+RECORD_MARGIN = 2048  # what a record holds beside a finding's details
 log = logging.getLogger("quantctl.runner")
 
 
 def compute(session: Session, spec: StageSpec, gates: tuple[GateSpec, ...], attempt: int) -> dict[str, Any]:
     """Run a stage and its gates; returns the outcome that is checkpointed.
 
-    Only `EnvironmentFault` leaves this function as an exception; the stage then stays open.
+    Only `EnvironmentFault` leaves this function as an exception; the stage then stays open. Whatever
+    else goes wrong is a failed outcome that names what was written before.
     """
+    outcome: dict[str, Any] = {
+        "status": "success",
+        "error": None,
+        "outputs": [],
+        "gates": [],
+        "findings": [],
+        "metrics": {},
+    }
     with environment_apart(session.request.run_id):
         session.directory.root.mkdir(parents=True, exist_ok=True)
         require_space(session.directory.root, session.runtime.min_free_mb * 2**20)
         try:
-            outcome = _call(session, spec, attempt)
-            return _checked_size(spec, _judged(session, gates, outcome, attempt))
+            with typed(f"stage {spec.id}"), one_blas_thread(), _boundary(session, spec):
+                _call(session, spec, attempt, outcome)
+                _judge_all(session, gates, outcome, attempt)
+                _check_size(spec, outcome)
         except QuantError as problem:
-            return _failed(problem)
+            outcome |= {"status": "failed", "error": outcome["error"] or problem.to_dict()}
+    return outcome
 
 
-def _call(session: Session, spec: StageSpec, attempt: int) -> dict[str, Any]:
-    arguments = session.stage_arguments(spec, attempt)
-    with one_blas_thread(), _boundary(session, spec):
-        outcome = _guarded(spec, arguments)
-    unexpected = set(outcome.outputs) - set(spec.writes)
+@contextmanager
+def typed(what: str) -> Iterator[None]:
+    """Turn any exception that is neither ours nor the machine's into `INTERNAL`.
+
+    Also those that derive from `BaseException` alone (a panic of native code does): the engine would
+    leave the run pending for ever.
+    """
+    try:
+        yield
+    except (QuantError, EnvironmentFault, MemoryError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as problem:
+        if isinstance(problem, OSError) and fault_of(problem, Path(what)) is not None:
+            raise
+        log.exception("%s broke", what)
+        raise InternalError(
+            "INTERNAL",
+            f"{what} broke: {type(problem).__name__}: {problem}"[:2000],
+            where=what,
+            remedy="please report this; the log has the traceback",
+        ) from problem
+
+
+def _call(session: Session, spec: StageSpec, attempt: int, outcome: dict[str, Any]) -> None:
+    """Call the function and write what it returns; `outcome` grows with every file."""
+    returned: Outcome = spec.function(**session.stage_arguments(spec, attempt))
+    unexpected = set(returned.outputs) - set(spec.writes)
     if unexpected:
         raise InternalError("STAGE_OUTPUT", f"stage returned undeclared {sorted(unexpected)}", where=spec.id)
-    outputs = [
-        session.directory.write(name, outcome.outputs[name])
-        for name in spec.writes
-        if name in outcome.outputs
-    ]
-    session.artifacts.update({artifact.name: artifact for artifact in outputs})
-    return {
-        "status": "failed" if outcome.error else "success",
-        "error": outcome.error.to_dict() if outcome.error else None,
-        "outputs": [artifact.model_dump() for artifact in outputs],
-        "gates": [],
-        "findings": [f.model_dump() for f in sorted(outcome.findings, key=Finding.sort_key)],
-        "metrics": dict(outcome.metrics),
-    }
+    outcome["findings"] = [f.model_dump() for f in sorted(returned.findings, key=Finding.sort_key)]
+    outcome["metrics"] = dict(returned.metrics)
+    if returned.error is not None:
+        outcome |= {"status": "failed", "error": returned.error.to_dict()}
+    for name in spec.writes:
+        if name in returned.outputs:
+            _write(session, name, returned.outputs[name], outcome)
+
+
+def _write(session: Session, name: str, value: Any, outcome: dict[str, Any]) -> Artifact:
+    artifact = session.directory.write(name, value)
+    session.artifacts[name] = artifact
+    outcome["outputs"].append(artifact.model_dump())
+    return artifact
 
 
 def _boundary(session: Session, spec: StageSpec) -> AbstractContextManager[None]:
@@ -65,83 +102,54 @@ def _boundary(session: Session, spec: StageSpec) -> AbstractContextManager[None]
     return nullcontext() if spec.tag == "data" else alpha_only(spec.id, session.runtime.places.lakehouse_dir)
 
 
-def _guarded(spec: StageSpec, arguments: dict[str, Any]) -> Outcome:
-    try:
-        return spec.function(**arguments)
-    except (QuantError, MemoryError):
-        raise
-    except Exception as problem:
-        if isinstance(problem, OSError) and fault_of(problem, Path(spec.id)) is not None:
-            raise
-        log.exception("stage %s broke", spec.id)
-        raise InternalError(
-            "INTERNAL",
-            f"stage {spec.id} broke: {type(problem).__name__}: {problem}",
-            where=spec.id,
-            remedy="please report this; the log has the traceback",
-        ) from problem
-
-
-def _judged(
-    session: Session, gates: tuple[GateSpec, ...], outcome: dict[str, Any], attempt: int
-) -> dict[str, Any]:
+def _judge_all(session: Session, gates: tuple[GateSpec, ...], outcome: dict[str, Any], attempt: int) -> None:
+    """Every gate judges, also after one has failed; the first error decides."""
     for gate in gates:
         if gate.sign and not sign_gate_on(session.request.settings):
             continue
         error = _judge(session, gate, outcome, attempt)
         if error is not None and outcome["error"] is None:
             outcome |= {"status": "failed", "error": error.to_dict()}
-    return outcome
 
 
 def _judge(session: Session, gate: GateSpec, outcome: dict[str, Any], attempt: int) -> QuantError | None:
     arguments = session.gate_arguments(gate, attempt)
     inputs = session.input_hashes(gate.inputs)
     try:
-        judgement = gate.function(**arguments)
-    except Exception as problem:  # a gate that breaks is a failed gate with a verdict, not a crash
-        log.exception("gate %s broke", gate.id)
+        with typed(f"gate {gate.id}"):
+            judgement = gate.function(**arguments)
+    except QuantError as problem:  # a gate that breaks is a failed gate with a verdict, not a crash
         judgement = _broken(gate, problem)
     body = verdicts.verdict(gate, judgement, session.request.facts(attempt), inputs)
-    written = [session.directory.write(gate.writes, body)]
+    written = _write(session, gate.writes, body, outcome)
     if gate.renders is not None:
-        written.append(session.directory.write(gate.renders[0], gate.renders[1](body)))
-    session.artifacts.update({artifact.name: artifact for artifact in written})
-    outcome["outputs"] += [artifact.model_dump() for artifact in written]
+        _write(session, gate.renders[0], gate.renders[1](body), outcome)
     outcome["gates"].append({
         "gate": gate.id, "status": body["status"], "errors": body["errors"], "warnings": body["warnings"],
-        "code": verdicts.code_of(body), "verdict": ledger.reference(written[0]),
+        "code": verdicts.code_of(body), "verdict": ledger.reference(written),
     })  # fmt: skip
-    return verdicts.failure(gate, judgement, body, written[0].path)
+    return verdicts.failure(gate, judgement, body, written.path)
 
 
-def _broken(gate: GateSpec, problem: Exception) -> Judgement:
+def _broken(gate: GateSpec, problem: QuantError) -> Judgement:
     code = f"{gate.id.replace('.', '_').upper()}_PARSE"
-    message = f"gate {gate.id} could not judge: {type(problem).__name__}: {problem}"
+    message = f"gate {gate.id} could not judge: {problem.message}"
     return Judgement([Finding(level="ERROR", code=code, message=message)], {"inputs": len(gate.inputs)})
 
 
-def _failed(problem: QuantError) -> dict[str, Any]:
-    return {
-        "status": "failed",
-        "error": problem.to_dict(),
-        "outputs": [],
-        "gates": [],
-        "findings": [],
-        "metrics": {},
-    }
-
-
-def _checked_size(spec: StageSpec, outcome: dict[str, Any]) -> dict[str, Any]:
+def _check_size(spec: StageSpec, outcome: dict[str, Any]) -> None:
+    """A checkpoint holds references and short findings; each finding must fit a ledger record."""
+    parts = [outcome["metrics"], *(finding["details"] for finding in outcome["findings"])]
+    largest = max(len(canonical(part)) for part in parts)
     size = len(canonical(outcome))
-    if size <= MAX_CHECKPOINT_BYTES:
-        return outcome
-    problem = InternalError(
+    if size <= MAX_CHECKPOINT_BYTES and largest <= ledger.MAX_DATA_BYTES - RECORD_MARGIN:
+        return
+    outcome |= {"findings": [], "metrics": {}}
+    raise InternalError(
         "OUTCOME_TOO_LARGE",
-        f"outcome of {size} bytes exceeds {MAX_CHECKPOINT_BYTES}: a long list of findings is an artifact",
+        f"outcome of {size} bytes (largest part {largest}): a long list of findings is an artifact",
         where=spec.id,
     )
-    return outcome | {"status": "failed", "error": problem.to_dict(), "findings": [], "metrics": {}}
 
 
 def sign_gate_on(settings: dict[str, Any]) -> bool:

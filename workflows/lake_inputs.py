@@ -40,7 +40,8 @@ class Pinned:
     @functools.cached_property
     def bars(self) -> Any:
         """Bars of the universe up to the as-of date."""
-        return self.snapshot.bars(self.universe, None, self.as_of)
+        at = self.snapshot.decision_time(self.as_of)
+        return self.snapshot.bars(self.universe, None, self.as_of, known_at=at)
 
     @functools.cached_property
     def symbols(self) -> Any:

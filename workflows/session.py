@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import typing
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,12 +10,15 @@ from typing import Any
 
 from quantctl.contracts.artifacts import ARTIFACTS, LAKE_INPUTS, Artifact
 from quantctl.contracts.errors import DataMissing
+from quantctl.contracts.ledger_chain import body_chain
 from quantctl.contracts.records.run import RunRequest
-from quantctl.contracts.stage import GateSpec, StageParams, StageSpec
+from quantctl.contracts.stage import GateSpec, Loaded, StageParams, StageSpec
 from quantctl.lake import ledger, state
 from quantctl.lake.rundir import RunDirectory
 from quantctl.workflows import lake_inputs, null_cache
 from quantctl.workflows.runtime import Runtime
+
+TIMED_INPUTS = ("resolved_manifest", "audit_ledger")
 
 
 class Session:
@@ -47,11 +49,19 @@ class Session:
         arguments: dict[str, Any] = {}
         for name in gate.inputs:
             if name in ARTIFACTS:
-                known = self.artifacts.get(name)
-                arguments[name] = self.directory.load(name, known.sha256 if known else None)
+                arguments[name] = self._loaded(name)
             else:
                 arguments[name] = self._provided(name, gate)
         return arguments | self._common(gate, attempt)
+
+    def _loaded(self, name: str) -> Loaded[Any]:
+        """An artifact for a gate; a file that no record names is missing, whatever lies there."""
+        known = self.artifacts.get(name)
+        if known is None and name not in TIMED_INPUTS:
+            return Loaded(
+                name, self.directory.relative(name), None, None, "missing", "not written by this run"
+            )
+        return self.directory.load(name, known.sha256 if known else None)
 
     def input_hashes(self, names: typing.Iterable[str]) -> dict[str, str | None]:
         """Path -> sha256 of artifacts; files that carry time are named by their logical hash."""
@@ -94,11 +104,8 @@ class Session:
 
     def body_chain(self) -> dict[str, Any]:
         """How the ledger so far is referred to: number of records and the hash of their bodies."""
-        bodies = [record["body_hash"] for record in self.records()]
-        return {
-            "records": len(bodies),
-            "body_chain": hashlib.sha256("".join(f"{body}\n" for body in bodies).encode()).hexdigest(),
-        }
+        records = self.records()
+        return {"records": len(records), "body_chain": body_chain(records)}
 
     def _common(self, spec: StageSpec | GateSpec, attempt: int) -> dict[str, Any]:
         extra: dict[str, Any] = {}

@@ -69,7 +69,7 @@ def test_near_clones_end_below_the_condition_limit() -> None:
     values = 0.02 * rng.standard_normal((250, 1)) + 1e-7 * rng.standard_normal((250, 20))
     result = cluster_streams(values, names_of(20), ClusterSettings(ridge_floor=0.0), KAPPA)
     assert len(result.ridge) == 3
-    assert all(0.0 < r.intensity and r.kappa_after < KAPPA for r in result.ridge)
+    assert all(r.intensity > 0.0 and r.kappa_after < KAPPA for r in result.ridge)
     assert len(result.members) == 1
 
 

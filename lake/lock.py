@@ -7,6 +7,8 @@ import os
 import time
 from pathlib import Path
 
+from quantctl.lake.files import disk_faults
+
 
 class WorkerLock:
     """An exclusive advisory lock on `data/state/worker.lock`; the file's text names the holder.
@@ -19,9 +21,13 @@ class WorkerLock:
         self._descriptor: int | None = None
 
     def acquire(self, worker: str, *, patience: float = 0.05) -> bool:
-        """Try for `patience` seconds to become the holder; a look from a reader lasts less."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        """Try for `patience` seconds to become the holder; a look from a reader lasts less.
+
+        Raises `DiskFault` (`DISK_READ_ONLY`, `DISK_FULL`) where the file cannot be made.
+        """
+        with disk_faults(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -32,8 +38,10 @@ class WorkerLock:
                     os.close(descriptor)
                     return False
                 time.sleep(0.005)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, worker.encode(), 0)
+        with disk_faults(self.path):
+            name = worker.encode()
+            os.pwrite(descriptor, name, 0)
+            os.ftruncate(descriptor, len(name))
         self._descriptor = descriptor
         return True
 

@@ -20,10 +20,12 @@ from quantctl.contracts.errors import (
 )
 from quantctl.contracts.records.run import PROTOCOL, RunRequest
 from quantctl.lake import lock, state
+from quantctl.lake.audit_file import project
 from quantctl.lake.files import free_bytes
 from quantctl.lake.rundir import RunDirectory
 from quantctl.workflows import book, runs
 from quantctl.workflows.names import QUEUE, first_operation, workflow_name
+from quantctl.workflows.projection import project_run
 from quantctl.workflows.registry import build
 from quantctl.workflows.runs import RunStatus
 from quantctl.workflows.runtime import Places
@@ -105,6 +107,7 @@ class Executor:
             )
         worker = self._become(run_id)
         try:
+            known = self._still_failed(run_id)
             self._set_aside(known, [stage.id for stage in pipeline.stages[first:]])
             worker.rewind(run_id, first_operation(first))
             return self._serve(worker, run_id)
@@ -112,26 +115,32 @@ class Executor:
             worker.stop()
 
     def cancel(self, run_id: str, reason: str) -> RunStatus:
-        """Cancel a queued or interrupted run; one that executes elsewhere is stopped there."""
+        """Cancel a queued or interrupted run; one that executes elsewhere is refused (`WORKER_BUSY`)."""
         known = runs.require_status(self.places, run_id)
-        if known.state in runs.TERMINAL:
+        unclosed = (
+            known.state == "CANCELLED" and known.closed_at is None and runs.has_genesis(self.places, run_id)
+        )
+        if known.state in runs.TERMINAL and not unclosed:
             raise ConfigError(
                 "RUN_FINISHED", f"run {run_id} is {known.state} already", remedy=f"quantctl status {run_id}"
             )
-        worker = self._become("cancel-" + run_id)
+        worker = self._become("cancel-" + run_id, listen=False)
         try:
             self._close_cancelled(worker, run_id, reason)
         finally:
             worker.stop()
+        if self.places.run_root(run_id).is_dir():
+            project(self.places.state_url, run_id, self.places.run_root(run_id))
+            project_run(self.places, run_id)
         return runs.require_status(self.places, run_id)
 
     def _drive(self, run_id: str, request: RunRequest | None) -> RunStatus:
         """Execute or follow until the run is finished, taking over from a worker that dies."""
         while True:
             worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop)
-            pending = runs.executor_of(self.places, run_id)
             if worker.start():
                 try:
+                    pending = worker.found.get(run_id)
                     if pending is None:
                         assert request is not None
                         worker.enqueue(request.model_dump())
@@ -185,8 +194,17 @@ class Executor:
             if self.stop.wait(FOLLOW_SECONDS):
                 raise Detached(run_id)
 
-    def _become(self, run_id: str) -> Worker:
-        worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop)
+    def _still_failed(self, run_id: str) -> RunStatus:
+        """The run as it is now that we hold the lock: another process may have retried it meanwhile."""
+        known = runs.require_status(self.places, run_id)
+        if known.state != "FAILED":
+            raise ConfigError(
+                "RUN_NOT_FAILED", f"run {run_id} is {known.state} by now", remedy=f"quantctl status {run_id}"
+            )
+        return known
+
+    def _become(self, run_id: str, *, listen: bool = True) -> Worker:
+        worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop, listen=listen)
         if worker.start():
             return worker
         raise ConfigError(

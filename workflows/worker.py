@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,11 +15,13 @@ from quantctl.contracts.records.run import PROTOCOL
 from quantctl.lake import state
 from quantctl.lake.ledger import timestamp
 from quantctl.lake.lock import WorkerLock
+from quantctl.workflows import runs
 from quantctl.workflows import runtime as runtimes
 from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.names import QUEUE
 from quantctl.workflows.runtime import Places, Runtime
 
+log = logging.getLogger("quantctl.worker")
 POLL_SECONDS = 0.1
 CLAIMED_SECONDS = 24 * 3600  # a run that was claimed just before leaving is finished first
 
@@ -40,11 +43,15 @@ class Worker:
         takes up its own run only.
     """
 
-    def __init__(self, places: Places, name: str, limits: Limits, stop: threading.Event) -> None:
+    def __init__(
+        self, places: Places, name: str, limits: Limits, stop: threading.Event, *, listen: bool = True
+    ) -> None:
         self.places = places
         self.name = name
         self._limits = limits
         self._stop = stop
+        self._listen = listen
+        self.found: dict[str, str] = {}
         self._lock = WorkerLock(places.lock)
         self.runtime: Runtime | None = None
 
@@ -85,7 +92,12 @@ class Worker:
             self.places, self.name, engine, datasource, self._limits.min_free_mb, self._stop
         )
         runtimes.install(self.runtime)
-        self._sign_in()
+        with environment_apart(self.name):
+            self._sign_in()
+        # Read under the lock and before the launch, which takes up what bears our own name.
+        self.found = runs.executors(self.places)
+        if not self._listen:
+            DBOS.listen_queues([])
         DBOS.launch()
         DBOS.register_queue(
             QUEUE, worker_concurrency=self._limits.parallel, polling_interval_sec=POLL_SECONDS,
@@ -132,6 +144,9 @@ class Worker:
     def stop(self) -> None:
         """Leave: take no further run, finish what was claimed meanwhile, release the lock last."""
         if self.runtime is not None:
+            if self._stop.is_set() and self.runtime.active:
+                # A stage still computes past its grace: the lock goes with the process, not before.
+                return
             from dbos import DBOS
 
             DBOS.destroy(workflow_completion_timeout_sec=0 if self._stop.is_set() else CLAIMED_SECONDS)
@@ -153,14 +168,19 @@ class Worker:
             )  # fmt: skip
 
     def _sign_out(self) -> None:
+        """Note the end; a full disk must not hide the fault that ended the run, and the lock tells anyway."""
         from sqlalchemy import text
+        from sqlalchemy.exc import DBAPIError
 
         assert self.runtime is not None
-        with self.runtime.engine.begin() as sql:
-            sql.execute(
-                text("UPDATE workers SET ended = :t WHERE worker = :w"),
-                {"w": self.name, "t": timestamp(datetime.now(UTC))},
-            )
+        try:
+            with self.runtime.engine.begin() as sql:
+                sql.execute(
+                    text("UPDATE workers SET ended = :t WHERE worker = :w"),
+                    {"w": self.name, "t": timestamp(datetime.now(UTC))},
+                )
+        except DBAPIError as problem:
+            log.warning("worker %s could not sign out: %s", self.name, problem.orig)
 
 
 def refuse_stray_database(working_directory: Any) -> None:

@@ -81,7 +81,7 @@ class FrontDoor:
     def refuses(
         self, code: str, exit_code: int, *words: str, sets: tuple[str, ...] = (), broken: str = ""
     ) -> str:
-        """A command that must fail with `code` and leave all else as it was (`broken`: a damaged artifact)."""
+        """A command that must fail with `code` and leave all else as it was; `broken` is a damaged file."""
         before = self.possessions()
         told = self(*words, "--json", sets=sets).is_refusal(code, exit_code)
         self.kept(before, broken)
@@ -155,7 +155,7 @@ class FrontDoor:
 
     def findings(self, run_id: str) -> list[str]:
         """Codes of the findings in a run's ledger."""
-        _, rows = self.sdk.query_rows(f"SELECT code FROM findings WHERE run_id = '{run_id}'")  # noqa: S608
+        _, rows = self.sdk.query_rows(f"SELECT code FROM findings WHERE run_id = '{run_id}'")
         return [code for (code,) in rows]
 
     def result(self, run_id: str) -> tuple[dict[str, str], list[str]]:

@@ -57,7 +57,7 @@ def test_a_market_that_cannot_carry_the_profile_stops_the_run_and_nothing_else(
         assert "TOXIC_ENTROPY" in json.dumps(audit)
     repeated = damaged(*RUN, "--json", sets=(SPACE, *sets))
     assert repeated.exit == exit_code  # attaches to the failed run; no second genesis
-    assert [kind for kind in (r["type"] for r in damaged.sdk.ledger("trial"))].count("genesis") == 1
+    assert [record["type"] for record in damaged.sdk.ledger("trial")].count("genesis") == 1
 
 
 def test_a_wrong_direction_in_a_candidates_file_is_refused_and_publishes_nothing(

@@ -7,9 +7,12 @@ reader never loses a file under its query. `parts.json` says which parts count.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +48,36 @@ def project_run(
     head = connection.execute("SELECT head_seq FROM runs WHERE run_id = ?", (run_id,)).fetchone()
     if head is None:
         return
+    with _alone(root):
+        _replace(root, connection, run_id, head[0], made)
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One projector at a time: `parts.json` is read, changed and replaced."""
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root / "parts.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(
+    root: Path,
+    connection: sqlite3.Connection,
+    run_id: str,
+    head: int,
+    made: Mapping[str, list[tuple[Any, ...]]],
+) -> None:
     parts = [part for part in load_index(root) if run_id not in part["runs"] or len(part["runs"]) > 1]
     parts = [_without(root, part, run_id) if run_id in part["runs"] else part for part in parts]
     for table in COLUMNS:
         rows = made[table] if table in made else _rows(connection, table, run_id)
         schema = {name: _TYPES[kind] for name, kind in COLUMNS[table].items()}
         frame = pl.DataFrame(rows, schema=schema, orient="row")
-        parts.append(_write(root, table, frame, 0, {run_id: head[0]}))
+        parts.append(_write(root, table, frame, 0, {run_id: head}))
     _save(root, _merged(root, parts))
     _sweep(root)
 
@@ -99,9 +125,10 @@ def _sweep(root: Path) -> None:
     counted = {part["file"] for part in load_index(root)}
     for table in COLUMNS:
         for path in sorted((root / table).glob("*.parquet")):
-            if f"{table}/{path.name}" in counted:
-                continue
             marker = path.with_suffix(".retired")
+            if f"{table}/{path.name}" in counted:
+                marker.unlink(missing_ok=True)
+                continue
             if not marker.exists():
                 marker.touch()
             elif time.time() - marker.stat().st_mtime > GRACE_SECONDS:

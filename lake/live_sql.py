@@ -33,6 +33,8 @@ def connect(
     connection = duckdb.connect()
     try:
         with tempfile.TemporaryDirectory() as scratch, state.reader(state_url) as ledger:
+            if ledger is not None:
+                ledger.execute("BEGIN")  # one view of all tables
             parts = _current(parts_dir, ledger)
             _load_fresh(connection, ledger, parts, Path(scratch))
             files: dict[str, list[str]] = {}

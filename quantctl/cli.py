@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -196,7 +197,13 @@ def _internal(problem: Exception, words: list[str]) -> InternalError:
 
 def run() -> None:
     """Console entry point."""
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    others = (thread for thread in threading.enumerate() if thread is not threading.main_thread())
+    if any(not thread.daemon for thread in others):
+        os._exit(code)  # a stage that outlived its grace would keep the process, and the lock, alive
+    sys.exit(code)
 
 
 if __name__ == "__main__":

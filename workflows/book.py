@@ -14,6 +14,7 @@ from quantctl.lake import ledger
 from quantctl.lake.ledger import Draft
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
 
@@ -62,6 +63,12 @@ def open_stage(
         attempt += 1
         reopened = {"attempt": attempt, "from_stage": stage}
         drafts.append(Draft("event", "info", stage, attempt, "REOPENED", data=reopened))
+        again = request.stages[request.stages.index(stage) :]
+        for step in again:  # their outputs lie in attempts/ now
+            sql.execute(
+                text("DELETE FROM artifact_index WHERE run_id = :r AND step = :s"),
+                {"r": head.run_id, "s": step},
+            )
     span = span_id_of(request.run_id, stage, attempt)
     drafts.append(Draft("stage", "intent", stage, attempt, inputs=inputs, data=params, span_id=span))
     ledger.append(sql, head, drafts, _now())
@@ -103,7 +110,11 @@ _INDEX = """INSERT INTO artifact_index (run_id, path, name, sha256, rows, bytes,
 
 
 def close(
-    sql: Session, request: RunRequest, state: str, error: dict[str, Any] | None, skipped: Sequence[str]
+    sql: Session | Connection,
+    request: RunRequest,
+    state: str,
+    error: dict[str, Any] | None,
+    skipped: Sequence[str],
 ) -> str:
     """The last record: state, exit code and number of records, after a `skipped` per stage not started."""
     from sqlalchemy import text
@@ -123,6 +134,20 @@ def close(
          "at": head.ts, "r": request.run_id},
     )  # fmt: skip
     return head.hash
+
+
+def close_broken(sql: Session | Connection, request: RunRequest, error: dict[str, Any]) -> None:
+    """Close a run that broke outside its stages; one without genesis, or closed already, stays as it is."""
+    from sqlalchemy import text
+
+    head = ledger.head(sql, request.run_id)
+    if head is None:
+        return
+    last = sql.execute(
+        text("SELECT type FROM run_ledger WHERE run_id = :r AND seq = :s"), {"r": head.run_id, "s": head.seq}
+    ).scalar_one()
+    if last != "closed":
+        close(sql, request, "FAILED", error, [])
 
 
 def _decision(stage: str, attempt: int, finding: dict[str, Any]) -> Draft:
@@ -150,7 +175,7 @@ def _short(error: dict[str, Any]) -> dict[str, Any]:
     return error | {"details": details, "message": error["message"][:2000]}
 
 
-def _head(sql: Session, request: RunRequest) -> ledger.Head:
+def _head(sql: Session | Connection, request: RunRequest) -> ledger.Head:
     head = ledger.head(sql, request.run_id)
     assert head is not None, "a stage was opened before genesis"
     return head

@@ -8,6 +8,7 @@ operation 1 and stage k, counted from 0, opens at operation 3k + 2.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +16,11 @@ from typing import Any
 from dbos import DBOS
 
 from quantctl.contracts.artifacts import Artifact
-from quantctl.contracts.errors import EnvironmentFault, error_from_dict
+from quantctl.contracts.canonical import canonical, hash_json
+from quantctl.contracts.errors import EnvironmentFault, InternalError, error_from_dict
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.stage import StageSpec
+from quantctl.lake import ledger
 from quantctl.lake.audit_file import project
 from quantctl.workflows import after, book, lives
 from quantctl.workflows.compute import compute
@@ -28,6 +31,7 @@ from quantctl.workflows.registry import Pipeline, build
 from quantctl.workflows.runtime import Runtime, current
 from quantctl.workflows.session import Session, params_of
 
+log = logging.getLogger("quantctl.runner")
 LIVE_SECONDS = 2.0  # how stale the files of the SQL surface may be while a run is live
 
 
@@ -51,13 +55,31 @@ def _live(runtime: Runtime, request: RunRequest) -> dict[str, Any]:
     try:
         life = lives.begin(runtime, request)
         with run_log(runtime.places.run_root(request.run_id), request.run_id, request.trace_id):
-            result = _Run(request, runtime, life).go()
+            run = _Run(request, runtime, life)
+            result = _gone(run)
+            lives.end(runtime, request, life, "finished")
+            with environment_apart(request.run_id):
+                after.closed(run.session, result["state"])
     except EnvironmentFault as fault:
         runtime.faults[request.run_id] = fault
         lives.cut_off(runtime, request, fault.code)
         raise
-    lives.end(runtime, request, life, "finished")
     return result
+
+
+def _gone(run: _Run) -> dict[str, Any]:
+    """The result of a run; one that breaks outside its stages is closed as FAILED, never left open."""
+    try:
+        return run.go()
+    except Exception as problem:
+        log.exception("run %s broke", run.request.run_id)
+        error = InternalError(
+            "INTERNAL", f"the run broke outside its stages: {type(problem).__name__}: {problem}"[:2000],
+            remedy="please report this; the log has the traceback",
+        ).to_dict()  # fmt: skip
+        with environment_apart(run.request.run_id), run.runtime.engine.begin() as sql:
+            book.close_broken(sql, run.request, error)
+        return {"run_id": run.request.run_id, "state": "FAILED", "error": error}
 
 
 class _Run:
@@ -86,8 +108,6 @@ class _Run:
         skipped = [spec.id for spec in self.pipeline.stages[done:]]
         state = "FAILED" if error else "SUCCESS"
         self._transaction("close", book.close, self.request, state, error, skipped)
-        with environment_apart(self.request.run_id):
-            after.closed(self.session, state)
         return {"run_id": self.request.run_id, "state": state, "error": error}
 
     def _stage(self, spec: StageSpec) -> dict[str, Any] | None:
@@ -123,7 +143,11 @@ class _Run:
     def _params(self, spec: StageSpec) -> dict[str, Any]:
         if spec.params is None:
             return {}
-        return params_of(spec.params, self.request.settings).model_dump(mode="json")
+        params = params_of(spec.params, self.request.settings).model_dump(mode="json")
+        if len(canonical(params)) <= ledger.MAX_DATA_BYTES:
+            return params
+        # Settings too large for a record stand in the manifest; the intent holds their hash.
+        return {"params_sha256": hash_json(params)}
 
     def _transaction(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         def body() -> Any:

@@ -77,9 +77,16 @@ def _statuses(places: Places, tail: str, arguments: tuple[Any, ...]) -> list[Run
             return []
         try:
             rows = connection.execute(_STATUS + tail, arguments).fetchall()
-        except sqlite3.OperationalError:
-            return []  # our tables exist, the engine has not made its own yet: no run was ever started
+        except sqlite3.OperationalError as problem:
+            _unless_new(problem)
+            return []
     return [_status(row, worker) for row in rows]
+
+
+def _unless_new(problem: sqlite3.OperationalError) -> None:
+    """Our tables may exist before the engine has made its own: then no run was ever started."""
+    if "no such table" not in str(problem):
+        raise problem
 
 
 def _status(row: sqlite3.Row, worker: str | None) -> RunStatus:
@@ -93,7 +100,7 @@ def _status(row: sqlite3.Row, worker: str | None) -> RunStatus:
         state=label,
         stage=row["stage"],
         attempt=row["attempt"] or 1,
-        exit_code=5 if label == "INTERRUPTED" else row["exit_code"] if closed else None,
+        exit_code=5 if label in ("INTERRUPTED", "CANCELLED") else row["exit_code"] if closed else None,
         code=row["code"],
         message=row["message"],
         worker=worker if label == "RUNNING" else None,
@@ -123,7 +130,8 @@ def request_of(places: Places, run_id: str) -> RunRequest | None:
             row = connection.execute(
                 "SELECT inputs FROM workflow_input WHERE workflow_uuid = ?", (run_id,)
             ).fetchone()
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as problem:
+            _unless_new(problem)
             return None
     return _request(row["inputs"]) if row else None
 
@@ -142,13 +150,33 @@ def has_genesis(places: Places, run_id: str) -> bool:
 
 
 def stages_not_started(places: Places, run_id: str, stages: list[str]) -> list[str]:
-    """The stages of a run that have no intent record in its current attempt."""
+    """The stages of a run that its current attempt should have run and has not opened."""
     with state.reader(places.state_url) as connection:
+        if connection is None:
+            return stages
+        attempt = connection.execute("SELECT attempt FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         rows = connection.execute(
-            "SELECT DISTINCT step FROM run_ledger WHERE run_id = ? AND type = 'stage'", (run_id,)
-        ).fetchall() if connection else []  # fmt: skip
+            "SELECT step, code FROM run_ledger WHERE run_id = ? AND attempt = ?"
+            " AND (status = 'intent' OR code = 'REOPENED')",
+            (run_id, attempt["attempt"] if attempt else 1),
+        ).fetchall()
     started = {row["step"] for row in rows}
-    return [stage for stage in stages if stage not in started]
+    reopened = [row["step"] for row in rows if row["code"] == "REOPENED"]
+    due = stages[stages.index(reopened[0]) :] if reopened else stages
+    return [stage for stage in due if stage not in started]
+
+
+def executors(places: Places) -> dict[str, str]:
+    """Run id -> executor of every run that the engine knows ("" while it waits in the queue)."""
+    with state.reader(places.state_url) as connection:
+        if connection is None:
+            return {}
+        try:
+            rows = connection.execute("SELECT workflow_uuid, status, executor_id FROM workflow_status")
+            return {row[0]: str(row[2]) if row[1] == "PENDING" else "" for row in rows}
+        except sqlite3.OperationalError as problem:
+            _unless_new(problem)
+            return {}
 
 
 def attach(places: Places, request: RunRequest) -> RunStatus | None:
@@ -190,14 +218,6 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def executor_of(places: Places, run_id: str) -> str | None:
-    """Executor of a pending run, "" for one in the queue, null for an unknown id."""
-    row = _engine_row(places, run_id)
-    if row is None:
-        return None
-    return str(row["executor_id"]) if row["status"] == "PENDING" else ""
-
-
 def engine_done(places: Places, run_id: str) -> bool:
     """Whether the workflow engine is done with a run."""
     row = _engine_row(places, run_id)
@@ -212,6 +232,7 @@ def _engine_row(places: Places, run_id: str) -> sqlite3.Row | None:
             row: sqlite3.Row | None = connection.execute(
                 "SELECT status, executor_id FROM workflow_status WHERE workflow_uuid = ?", (run_id,)
             ).fetchone()
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as problem:
+            _unless_new(problem)
             return None
         return row

@@ -19,20 +19,19 @@ def serve(places: Places, limits: Limits, stop: threading.Event, *, announce: Ca
     Interrupted runs of other workers are adopted oldest first; runs of another workflow protocol are
     announced and left alone.
     """
-    orphans = [run for run in runs.statuses(places, limit=10_000) if run.state == "INTERRUPTED"]
-    pending = {run.run_id: runs.executor_of(places, run.run_id) for run in orphans}
     worker = Worker(places, NAME, limits, stop)
     if not worker.start():
         return False
     try:
-        for run in reversed(orphans):
+        for run in reversed(runs.statuses(places, limit=10_000)):
+            if run.state in runs.TERMINAL or worker.found.get(run.run_id) in (None, "", NAME):
+                continue
             request = runs.request_of(places, run.run_id)
             if request is not None and request.code.workflow_protocol != PROTOCOL:
                 announce(f"left alone {run.run_id}: protocol {request.code.workflow_protocol}")
                 continue
             announce(f"adopts {run.run_id} at {run.stage or 'its start'}")
-            if pending[run.run_id] not in ("", NAME):
-                worker.adopt(run.run_id)
+            worker.adopt(run.run_id)
         worker.serve(lambda: False)
     finally:
         worker.stop()

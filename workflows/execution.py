@@ -33,6 +33,7 @@ from quantctl.workflows.worker import Limits, Worker
 
 FOLLOW_SECONDS = 0.2
 SELDOM_SECONDS = 1.0
+START_SECONDS = 30.0
 Watch = Callable[[], None]
 
 
@@ -214,6 +215,26 @@ class Executor:
         )
 
     def _enqueue_remote(self, request: RunRequest) -> None:
+        """Queue a run for the worker; on a new installation the engine's tables are made first."""
+        from sqlalchemy.exc import OperationalError
+
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return self._enqueue(request)
+            except OperationalError as problem:
+                if "no such" not in str(problem.orig) or time.monotonic() > deadline:
+                    raise StateUnreachable(
+                        "STATE_UNREACHABLE", f"the run can't be queued: {problem.orig}",
+                        remedy="check the state database, then repeat the command",
+                    ) from None  # fmt: skip
+            worker = Worker(self.places, f"setup-{request.run_id}", self.limits, self.stop, listen=False)
+            if worker.start():
+                worker.stop()
+            else:  # its holder is making them
+                time.sleep(FOLLOW_SECONDS)
+
+    def _enqueue(self, request: RunRequest) -> None:
         from dbos import DBOSClient, DBOSPortableJSONSerializer
 
         engine = state.open_engine(self.places.state_url)
@@ -254,7 +275,7 @@ class Executor:
         skipped = runs.stages_not_started(self.places, run_id, request.stages)
         error = {"code": "CANCELLED", "exit": 5, "message": reason or "cancelled"}
         with worker.runtime.engine.begin() as sql:
-            book.close(sql, request, "CANCELLED", error, skipped)  # type: ignore[arg-type]
+            book.close(sql, request, "CANCELLED", error, skipped)
 
 
 class Detached(EnvironmentFault):

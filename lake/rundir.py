@@ -11,7 +11,7 @@ from quantctl.contracts.errors import ContractError, DataMissing, QuantError
 from quantctl.contracts.ids import check_run_id
 from quantctl.contracts.stage import Loaded
 from quantctl.lake.encoding import decode, encode
-from quantctl.lake.files import fsync_dir, temporary_name, write_atomic
+from quantctl.lake.files import disk_faults, fsync_dir, make_dirs, temporary_name, write_atomic
 
 _MEMO_LIMIT = 256
 
@@ -87,10 +87,11 @@ class RunDirectory:
         source = self.root / relative
         target = self.root / "attempts" / str(attempt) / relative
         if source.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            source.rename(target)
-            fsync_dir(target.parent)
-            fsync_dir(source.parent)
+            with disk_faults(target):
+                make_dirs(target.parent)
+                source.rename(target)
+                fsync_dir(target.parent)
+                fsync_dir(source.parent)
 
     def files(self) -> dict[str, Path]:
         """Every file below the run directory by relative path, in sorted order."""

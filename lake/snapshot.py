@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -111,7 +112,8 @@ class Lake:
         if which == "latest":
             return self._at(self._newest(committed=committed))
         short = which.rpartition("-")[2]
-        found = sorted((self.root / "manifests").glob(f"{short}*.json")) if len(short) >= 12 else []
+        hexadecimal = re.fullmatch(r"[0-9a-f]{12,64}", short) is not None
+        found = sorted((self.root / "manifests").glob(f"{short}*.json")) if hexadecimal else []
         for path in found:
             snapshot = Snapshot(self.root, load_manifest(self.root, path.stem), path.stem)
             if which in (snapshot.id, snapshot.manifest_sha256):

@@ -22,7 +22,10 @@ CODES: dict[str, Code] = {
     "LEDGER_PROJECTION": Code(1, "audit.jsonl is not the ledger of the state database."),
     "LEDGER_UNTYPED": Code(1, "An artifact declares a relaxation that the ledger does not know."),
     "LEDGER_GATE_MISSING": Code(1, "A mandatory gate has no record with the sha256 of its verdict."),
+    "LEDGER_NOTHING_CHECKED": Code(1, "The ledger gate had nothing to examine."),
     # atomic validation
+    "ATOMIC_VALIDATION_PARSE": Code(1, "The atomic validation could not read an input."),
+    "ATOMIC_VALIDATION_NOTHING_CHECKED": Code(1, "The atomic validation had nothing to examine."),
     "ATOMIC_MISSING_ARTIFACTS": Code(1, "A required file of the run is absent."),
     "ATOMIC_PROFILE_MISMATCH": Code(1, "The manifest names another profile or run."),
     "ATOMIC_SIGN_TEST_PRE_MISSING": Code(1, "The sign test before optimisation is absent."),

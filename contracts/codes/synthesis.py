@@ -46,6 +46,10 @@ CODES: dict[str, Code] = {
     "SIGNTEST_OPTIMIZER_UNKNOWN_ATOM": Code(1, "The solver holds an atom that is not in the atom table."),
     "SIGNTEST_OPTIMIZER_NOT_NORMALIZED": Code(1, "A row of the solver is not long-normalised."),
     "SIGNTEST_PROFILE_UNCHECKED": Code(1, "A risk profile of the solver file could not be examined."),
+    "SIGN_TEST_PRE_OPT_PARSE": Code(1, "The sign test before optimisation could not read an input."),
+    "SIGN_TEST_PRE_OPT_NOTHING_CHECKED": Code(1, "The sign test before optimisation had nothing to examine."),
+    "SIGN_TEST_POST_OPT_PARSE": Code(1, "The sign test after optimisation could not read an input."),
+    "SIGN_TEST_POST_OPT_NOTHING_CHECKED": Code(1, "The sign test after optimisation had nothing to examine."),
     # regime
     "REGIME_DISABLED": Code(None, "The regime detector is off; the regime reads NORMAL."),
     "REGIME_INSUFFICIENT_DATA": Code(None, "Too few rows for a regime; it reads NORMAL."),

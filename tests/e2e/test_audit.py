@@ -282,14 +282,14 @@ def test_the_command_tells_by_its_exit_code(run):
 
 
 def test_a_run_that_failed_and_was_retried_passes_with_its_first_attempt_set_aside(run, monkeypatch):
-    called, failures = compute._guarded, [DataMissing("ISOLATION_INPUT_MISSING", "once", where="", remedy="")]
+    called, failures = compute._call, [DataMissing("ISOLATION_INPUT_MISSING", "once", where="", remedy="")]
 
-    def failing_once(spec, arguments):
+    def failing_once(session, spec, attempt, outcome):
         if spec.id == "allocation.flattening" and failures:
             raise failures.pop()
-        return called(spec, arguments)
+        return called(session, spec, attempt, outcome)
 
-    monkeypatch.setattr(compute, "_guarded", failing_once)
+    monkeypatch.setattr(compute, "_call", failing_once)
     run.sdk.run_pipeline("alpha.full", profile=run.profile, run_id="retried", as_of="2025-03-10")
     assert run.sdk.retry("retried", "allocation.regime").state == "SUCCESS"
     assert audit(run.sdk, "retried")["ok"]

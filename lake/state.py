@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,10 @@ DDL = (
 )
 
 
+_booking: ContextVar[Path | None] = ContextVar("booking", default=None)
+_ENVIRONMENT = ("disk is full", "disk I/O error", "readonly database", "unable to open")
+
+
 def default_url(data_dir: Path) -> str:
     """The embedded database below the data directory, as an absolute URL."""
     return f"sqlite:///{(data_dir / 'state' / 'quantctl.sqlite').resolve()}"
@@ -74,6 +79,7 @@ def open_engine(url: str) -> Engine:
         path.parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(url)
         sa.event.listen(engine, "connect", _prepare)
+        sa.event.listen(engine, "handle_error", _unrecorded)
         with engine.begin() as connection:
             for statement in DDL:
                 connection.execute(sa.text(statement))
@@ -87,6 +93,25 @@ def _prepare(connection: Any, _record: Any) -> None:
     connection.isolation_level = "IMMEDIATE"
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def booking(url: str) -> Iterator[None]:
+    """Inside, a fault of the disk below the database is `STATE_UNREACHABLE` at once, also at commit.
+
+    As an ordinary exception the workflow engine would checkpoint it, and every resume would replay it.
+    """
+    token = _booking.set(sqlite_path(url))
+    try:
+        yield
+    finally:
+        _booking.reset(token)
+
+
+def _unrecorded(context: Any) -> None:
+    path, problem = _booking.get(), context.original_exception
+    if path is not None and any(words in str(problem) for words in _ENVIRONMENT):
+        raise _unreachable(path, problem)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from quantctl.contracts.canonical import canonical, hash_json
 from quantctl.contracts.errors import EnvironmentFault, InternalError, error_from_dict
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.stage import StageSpec
-from quantctl.lake import ledger
+from quantctl.lake import ledger, state
 from quantctl.lake.audit_file import project
 from quantctl.workflows import after, book, lives
 from quantctl.workflows.compute import compute
@@ -154,7 +154,7 @@ class _Run:
             with environment_apart(self.request.run_id):
                 return function(self.runtime.datasource.sql_session(), *arguments)
 
-        with environment_apart(self.request.run_id):
+        with environment_apart(self.request.run_id), state.booking(self.runtime.places.state_url):
             return self.runtime.datasource.run_tx_step({"name": name}, body)
 
 

@@ -69,7 +69,7 @@ def test_rows_of_the_wrong_form_or_with_foresight_are_never_stored(
     _verdict(monkeypatch, code)
     found = _backfill(lake, "f")
     assert found.error is not None and found.error.code == "FEATURE_VALIDATION"
-    assert "features_daily" not in lake.snapshot(None).manifest.tables
+    assert "features_daily" not in lake.snapshot(committed=True).manifest.tables
 
 
 def test_a_restarted_average_stops_nothing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

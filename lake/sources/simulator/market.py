@@ -118,7 +118,8 @@ def _defects(rng: np.random.Generator, what: Simulation, crypto: bool) -> _Defec
     first = np.zeros(what.symbols, dtype=np.int64)
     last = np.full(what.symbols, what.days - 1, dtype=np.int64)
     first[late] = rng.integers(what.days // 4, what.days - 40, len(late))
-    last[ended] = rng.integers(what.days * 3 // 4, what.days - 15, len(ended))
+    last_quarter = what.days * 3 // 4
+    last[ended] = rng.integers(last_quarter, max(what.days - 15, last_quarter + 1), len(ended))
     recent = what.days // 2
     holes = [(int(rng.integers(recent, what.days - 20)) + k, int(c)) for c in holed for k in range(3)]
     repeats = [(int(rng.integers(recent, what.days - 5)), int(c)) for c in repeated]

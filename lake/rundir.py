@@ -112,7 +112,7 @@ class RunDirectory:
             "ARTIFACT_CORRUPT",
             f"artifact {name} is not what its run recorded: {why}",
             where=self.relative(name),
-            remedy=f"restore the file, or quantctl retry {self.run_id} from the stage that wrote it",
+            remedy=f"restore the file and quantctl retry {self.run_id}, or start a run under a new id",
         )
 
 

@@ -150,6 +150,10 @@ class GateSpec:
     sign: bool = False  # runs only where the sleeve's sign gate is on
     renders: tuple[str, Callable[[dict[str, Any]], str]] | None = None
 
+    def own_code(self, kind: Literal["PARSE", "NOTHING_CHECKED"]) -> str:
+        """Code of what the runner finds of a gate itself: it could not judge, or had nothing to examine."""
+        return f"{self.id.replace('.', '_').upper()}_{kind}"
+
 
 _RESERVED = ("params", "run")
 

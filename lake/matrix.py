@@ -85,7 +85,7 @@ def dense(
     frames = [frame for _, frame in frames_of(source, want, ["symbol", "date", *columns])]
     runs = [frame.get_column("symbol").rle().struct.unnest() for frame in frames]
     found = sorted(set().union(*(run.get_column("value").to_list() for run in runs)))
-    _all_there(names, found)
+    require_all(names or (), found)
     if not frames:
         return Dense((), np.empty(0, np.int32), {c: np.empty((0, 0)) for c in columns})
     days = [frame.get_column("date").to_physical().to_numpy() for frame in frames]
@@ -120,12 +120,13 @@ def _scatter(
     return grid if kept.size == shape[1] else np.ascontiguousarray(grid[:, kept])
 
 
-def _all_there(wanted: Sequence[str] | None, found: Sequence[str]) -> None:
-    missing = sorted(set(wanted or ()) - set(found))
+def require_all(wanted: Sequence[str], found: Sequence[str]) -> None:
+    """Raise `FOUNDATION_MISSING` (exit 3) with the symbols of `wanted` that have no visible bar."""
+    missing = sorted(set(wanted) - set(found))
     if missing:
         raise DataMissing(
             "FOUNDATION_MISSING",
-            f"{len(missing)} of {len(wanted or ())} symbols have no visible bar",
+            f"{len(missing)} of {len(wanted)} symbols have no visible bar",
             where=missing[0],
             remedy="quantctl data import, or leave them out",
             details={"symbols": missing},

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.contracts.canonical import canonical, parse_strict
-from quantctl.contracts.errors import DataMissing
 from quantctl.lake.files import disk_faults, fsync_dir, make_dirs, temporary_name, write_synced
-from quantctl.lake.matrix import Floats, ReturnsMatrix, dense, observed_returns
+from quantctl.lake.matrix import Floats, ReturnsMatrix, dense, observed_returns, require_all
 from quantctl.lake.reading import Source
 
 ARRAYS = ("close", "volume", "returns", "last_observed")
@@ -92,16 +91,8 @@ class Panel:
         return ReturnsMatrix(names, days, self.values[rows, low:high][:, seen].T)
 
     def _rows(self, names: Sequence[str]) -> NDArray[np.int64]:
+        require_all(names, self.symbols)
         at = {name: i for i, name in enumerate(self.symbols)}
-        missing = [name for name in names if name not in at]
-        if missing:
-            raise DataMissing(
-                "FOUNDATION_MISSING",
-                f"{len(missing)} of {len(names)} symbols have no visible bar",
-                where=missing[0],
-                remedy="quantctl data import, or leave them out",
-                details={"symbols": missing},
-            )
         return np.array([at[name] for name in names], dtype=np.int64)
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from quantctl.contracts.artifacts import Artifact, path_of
+from quantctl.contracts.artifacts import path_of
 from quantctl.contracts.canonical import parse_strict
 from quantctl.contracts.errors import ConfigError, DataMissing, QuantError
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.stage import Finding, GateSpec, Judgement
 from quantctl.evidence import verify_ledger
-from quantctl.lake import state
+from quantctl.lake import artifact_index, state
 from quantctl.lake.rundir import RunDirectory, require_run
 from quantctl.workflows import runs, verdicts
 from quantctl.workflows.session import params_of
@@ -74,11 +74,8 @@ class _Case:
         self.directory = RunDirectory(sdk.places.artifacts_dir, run_id, request.profile)
         self.records = list(sdk.ledger(run_id))
         with state.reader(sdk.places.state_url) as connection:
-            rows = connection.execute(
-                "SELECT name, path, sha256, rows, bytes, contract FROM artifact_index WHERE run_id = ?",
-                (run_id,),
-            ).fetchall() if connection else []  # fmt: skip
-        self.artifacts = {row["name"]: Artifact.model_validate(dict(row)) for row in rows}
+            found = artifact_index.artifacts(connection, run_id)
+        self.artifacts = {artifact.name: artifact for artifact in found}
         self.facts = request.facts(attempt=1)
 
     @property
@@ -96,7 +93,7 @@ class _Case:
         spec: GateSpec = function.spec
         recorded, written = SIGN_PHASES[phase]
         loaded = {name: self.directory.load(name, self._sha(name)) for name in spec.inputs}
-        judgement = self._judged(spec.id, lambda: function(**loaded, params=self._params(spec)))
+        judgement = self._judged(spec, lambda: function(**loaded, params=self._params(spec)))
         inputs = {self.directory.relative(name): self._sha(name) for name in spec.inputs}
         body = verdicts.verdict(spec, judgement, self.facts, inputs)
         return self._booked(spec, body, recorded, written, compare=tuple(body))
@@ -109,7 +106,7 @@ class _Case:
         spec: GateSpec = ledger_gate.spec  # type: ignore[attr-defined]
         projection = _bytes(self.directory.path("audit_ledger"))
         judgement = self._judged(
-            spec.id,
+            spec,
             lambda: judge(self.records, projection, self._files(), self._params(spec), terminal=True),
         )
         findings = [*judgement.findings, *self._trace(), *self._index(), *self._file_alone(judgement)]
@@ -123,7 +120,7 @@ class _Case:
         spec: GateSpec = atomic_validation.spec  # type: ignore[attr-defined]
         ledger_errors = self._errors_of("ledger_audit")
         judgement = self._judged(
-            spec.id,
+            spec,
             lambda: judge_run(
                 self._files(),
                 self.records,
@@ -189,13 +186,13 @@ class _Case:
         rows = [artifact.model_dump() for artifact in self.artifacts.values()]
         return index_mismatches(data.decode(errors="replace"), self.request.manifest(), rows)
 
-    def _judged(self, gate: str, judge: Callable[[], Judgement]) -> Judgement:
+    def _judged(self, gate: GateSpec, judge: Callable[[], Judgement]) -> Judgement:
         try:
             return judge()
         except Exception as problem:  # noqa: BLE001  an audit reports what it cannot judge, and goes on
-            code = f"{gate.replace('.', '_').upper()}_PARSE"
-            message = f"{gate} could not be judged: {type(problem).__name__}: {problem}"
-            return Judgement([Finding(level="ERROR", code=code, message=message)], {"inputs": 1})
+            message = f"{gate.id} could not be judged: {type(problem).__name__}: {problem}"
+            found = Finding(level="ERROR", code=gate.own_code("PARSE"), message=message)
+            return Judgement([found], {"inputs": 1})
 
     def _params(self, spec: GateSpec) -> Any:
         assert spec.params is not None

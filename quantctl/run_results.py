@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quantctl.contracts.canonical import parse_strict
-from quantctl.lake import ledger, state
+from quantctl.lake import artifact_index, ledger, state
 from quantctl.workflows.runs import RunStatus
 from quantctl.workflows.runtime import Places
 
@@ -37,7 +37,7 @@ def result_of(places: Places, found: RunStatus) -> RunResult:
         return RunResult(
             found.run_id, found.state, found.exit_code, root, found,
             gates=_gates(connection, found.run_id),
-            artifacts=artifact_rows(connection, found.run_id),
+            artifacts=artifact_index.rows(connection, found.run_id),
             remedy=_remedy(connection, found.run_id),
             metrics=_metrics(connection, found.run_id),
         )  # fmt: skip
@@ -50,16 +50,6 @@ def _gates(connection: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
             data = record["data"]
             found[data["gate"]] = data | {"code": record["code"], "verdict": record["outputs"][0]["path"]}
     return list(found.values())
-
-
-def artifact_rows(connection: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
-    """The artifacts that a run has now, in the order in which they were first written."""
-    rows = connection.execute(
-        "SELECT name, path, sha256, rows, bytes, step, attempt FROM artifact_index WHERE run_id = ?"
-        " ORDER BY rowid",
-        (run_id,),
-    )
-    return [dict(row) for row in rows]
 
 
 def _metrics(connection: sqlite3.Connection, run_id: str) -> dict[str, dict[str, Any]]:

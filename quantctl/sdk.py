@@ -12,9 +12,9 @@ from quantctl.contracts.artifacts import ARTIFACTS
 from quantctl.contracts.errors import ConfigError, ContractError, DataMissing
 from quantctl.contracts.nearest import did_you_mean
 from quantctl.contracts.settings import Settings
-from quantctl.lake import state
+from quantctl.lake import artifact_index, state
 from quantctl.lake.rundir import RunDirectory, require_run
-from quantctl.run_results import RunResult, artifact_rows, result_of
+from quantctl.run_results import RunResult, result_of
 from quantctl.settings import Overrides, Resolved, resolve
 from quantctl.workflows import runs
 from quantctl.workflows.runs import RunStatus
@@ -248,7 +248,7 @@ class QuantSDK:
     def known_artifacts(self, run_id: str) -> list[dict[str, Any]]:
         """The artifact rows of a run; none for an id that is not known."""
         with state.reader(self.places.state_url) as connection:
-            return artifact_rows(connection, run_id) if connection is not None else []
+            return artifact_index.rows(connection, run_id)
 
     # stages
 

@@ -132,9 +132,9 @@ def _judge(session: Session, gate: GateSpec, outcome: dict[str, Any], attempt: i
 
 
 def _broken(gate: GateSpec, problem: QuantError) -> Judgement:
-    code = f"{gate.id.replace('.', '_').upper()}_PARSE"
     message = f"gate {gate.id} could not judge: {problem.message}"
-    return Judgement([Finding(level="ERROR", code=code, message=message)], {"inputs": len(gate.inputs)})
+    found = Finding(level="ERROR", code=gate.own_code("PARSE"), message=message)
+    return Judgement([found], {"inputs": len(gate.inputs)})
 
 
 def _check_size(spec: StageSpec, outcome: dict[str, Any]) -> None:

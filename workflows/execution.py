@@ -19,7 +19,7 @@ from quantctl.contracts.errors import (
     StateUnreachable,
 )
 from quantctl.contracts.records.run import PROTOCOL, RunRequest
-from quantctl.lake import lock, state
+from quantctl.lake import artifact_index, lock, state
 from quantctl.lake.audit_file import project
 from quantctl.lake.files import free_bytes
 from quantctl.lake.rundir import RunDirectory
@@ -255,10 +255,7 @@ class Executor:
     def _set_aside(self, known: RunStatus, stages: list[str]) -> None:
         directory = RunDirectory(self.places.artifacts_dir, known.run_id, known.profile)
         with state.reader(self.places.state_url) as connection:
-            rows = connection.execute(
-                "SELECT path, step, attempt FROM artifact_index WHERE run_id = ? ORDER BY path",
-                (known.run_id,),
-            ).fetchall() if connection else []  # fmt: skip
+            rows = artifact_index.rows(connection, known.run_id)
         for row in rows:
             if row["step"] in stages:
                 directory.move_to_attempt(row["path"], row["attempt"])

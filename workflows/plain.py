@@ -14,7 +14,7 @@ from typing import Any
 from quantctl.contracts.artifacts import Artifact
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.stage import StageSpec
-from quantctl.lake import state
+from quantctl.lake import artifact_index, state
 from quantctl.lake.rundir import RunDirectory
 from quantctl.workflows.compute import compute
 from quantctl.workflows.registry import build, gates_of, require_stage
@@ -71,12 +71,7 @@ def _session(request: RunRequest, places: Places, scratch: Path) -> Session:
 
 def _borrowed(places: Places, run_id: str) -> list[Artifact]:
     with state.reader(places.state_url) as connection:
-        rows = connection.execute(
-            "SELECT name, path, sha256, rows, bytes, contract FROM artifact_index WHERE run_id = ?"
-            " ORDER BY path",
-            (run_id,),
-        ).fetchall() if connection else []  # fmt: skip
-    return [Artifact.model_validate(dict(row)) for row in rows]
+        return artifact_index.artifacts(connection, run_id)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -57,7 +57,5 @@ def code_of(body: dict[str, Any]) -> str | None:
 
 
 def _nothing_checked(gate: GateSpec) -> Finding:
-    prefix = gate.id.replace(".", "_").upper()
-    return Finding(
-        level="ERROR", code=f"{prefix}_NOTHING_CHECKED", message=f"gate {gate.id} had nothing to examine"
-    )
+    code = gate.own_code("NOTHING_CHECKED")
+    return Finding(level="ERROR", code=code, message=f"gate {gate.id} had nothing to examine")

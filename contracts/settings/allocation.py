@@ -200,3 +200,11 @@ class AllocationSettings(Section):
         if "risk_budget" in self.risk_profiles and not self.budgets:
             raise refusal("BUDGET_MISSING", "risk profile risk_budget needs allocation.budgets")
         return self
+
+    @field_validator("l2_by_quadrant")
+    @classmethod
+    def _every_quadrant(cls, ridges: dict[str, float]) -> dict[str, float]:
+        missing = [name for name in QUADRANTS if name not in ridges]
+        if missing:
+            raise refusal("CONFIG_RANGE", f"allocation.l2_by_quadrant has no entry for {', '.join(missing)}")
+        return ridges

@@ -116,7 +116,7 @@ def problem_of(profile: str, setting: Setting, keep: Sequence[str] = ("caps", "c
     if profile in UNCAPPED:
         return setting.base
     has_beta = profile in settings.beta.apply_to or profile == "market_neutral"
-    ridge = settings.l2_by_quadrant.get(setting.quadrant, settings.l2_by_quadrant.get("NORMAL", 0.0))
+    ridge = settings.l2_by_quadrant[setting.quadrant]
     quadratic = {"min_variance": ridge, "market_neutral": ridge, "max_sharpe": max(ridge, SHARPE_RIDGE)}
     if profile == "market_neutral" and settings.market_neutral.objective == "max_sharpe":
         quadratic["market_neutral"] = max(ridge, SHARPE_RIDGE)

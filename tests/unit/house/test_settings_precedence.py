@@ -218,6 +218,7 @@ def test_an_unknown_dotenv_variable_names_its_line(tmp_path: Path) -> None:
         ("allocation.beta.apply_to=[erc]", "BETA_UNSUPPORTED_FOR_PROFILE"),
         ("allocation.risk_profiles=[hrpp]", "RISK_PROFILE_UNKNOWN"),
         ("allocation.risk_profiles=[risk_budget]", "BUDGET_MISSING"),
+        ("allocation.l2_by_quadrant.NORMAL=0.1", "CONFIG_RANGE"),
         ("ranking.direction=ascending", "RANK_DIRECTION_MISMATCH"),
         ("features.feat_dynamic_direction=true", "CONFIG_CONFLICT"),
         ("regime.quiet_score=1.1", "CONFIG_RANGE"),

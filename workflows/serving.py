@@ -22,6 +22,7 @@ def serve(places: Places, limits: Limits, stop: threading.Event, *, announce: Ca
     worker = Worker(places, NAME, limits, stop)
     if not worker.start():
         return False
+    announce(f"{NAME} serves; SIGTERM drains and leaves")
     try:
         for run in reversed(runs.statuses(places, limit=10_000)):
             if run.state in runs.TERMINAL or worker.found.get(run.run_id) in (None, "", NAME):

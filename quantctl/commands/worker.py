@@ -31,7 +31,6 @@ def worker(
     refuse_stray_database(Path.cwd())
     limits = Limits(int(settings.orchestration.min_free_mb), concurrency, drain_seconds)
     stop = stop_on_signal()
-    print("worker-1 serves; SIGTERM drains and leaves", flush=True)
     if not serve(installation.places(settings), limits, stop, announce=lambda text: print(text, flush=True)):
         raise ConfigError("WORKER_BUSY", "another process holds the worker lock", remedy="quantctl status")
     print("drained; nothing lost", flush=True)

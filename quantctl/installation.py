@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import quantctl
+from quantctl.contracts.errors import ConfigError
 from quantctl.contracts.records.run import PROTOCOL, CodeFacts
 from quantctl.contracts.settings import Settings
 from quantctl.lake.state import default_url
@@ -21,20 +22,34 @@ RECORDED_PACKAGES = ("clarabel", "cvxpy", "dbos", "duckdb", "numpy", "polars", "
 
 
 def places(settings: Settings) -> Places:
-    """Directories and state database of these settings, absolute."""
-    paths = settings.paths
-    data = Path(paths.data_dir).resolve()
+    """Directories and state database of these settings, absolute; they need not exist yet.
 
-    def below(setting: str, name: str) -> Path:
-        return Path(setting).resolve() if setting else data / name
+    Raises `PATH_NOT_DIRECTORY` (exit 2) where a file stands in the place of a directory.
+    """
+    paths = settings.paths
+    data = _directory("data_dir", Path(paths.data_dir).resolve())
+
+    def below(key: str, name: str) -> Path:
+        setting = getattr(paths, key)
+        return _directory(key, Path(setting).resolve() if setting else data / name)
 
     return Places(
         data_dir=data,
-        lakehouse_dir=below(paths.lakehouse_dir, "lakehouse"),
-        artifacts_dir=below(paths.artifacts_dir, "artifacts"),
-        export_dir=below(paths.export_dir, "export"),
+        lakehouse_dir=below("lakehouse_dir", "lakehouse"),
+        artifacts_dir=below("artifacts_dir", "artifacts"),
+        export_dir=below("export_dir", "export"),
         state_url=paths.state_url.get_secret_value() or default_url(data),
     )
+
+
+def _directory(key: str, path: Path) -> Path:
+    standing = next(place for place in (path, *path.parents) if place.exists())
+    if not standing.is_dir():
+        raise ConfigError(
+            "PATH_NOT_DIRECTORY", f"paths.{key} is {path}, but {standing} is not a directory",
+            where=f"paths.{key}", remedy=f"set paths.{key} to a directory, or move that file away",
+        )  # fmt: skip
+    return path
 
 
 def limits(settings: Settings) -> Limits:

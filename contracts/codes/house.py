@@ -31,6 +31,7 @@ CODES: dict[str, Code] = {
     "SIGN_GATE_REQUIRED": Code(2, "The sign test of a sleeve that can hold shorts cannot be turned off."),
     "WINDOW_GAP": Code(2, "The test window is shorter than the step."),
     "CALENDAR_UNKNOWN": Code(2, "An exchange or calendar code has no calendar."),
+    "PATH_NOT_DIRECTORY": Code(2, "A file stands where paths.* names a directory."),
     # command line
     "USAGE": Code(2, "The command line is wrong."),
     "COMMAND_UNKNOWN": Code(2, "A command does not exist."),

@@ -37,6 +37,17 @@ def test_an_empty_directory_is_fit(here: Path, capsys: pytest.CaptureFixture[str
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize("below", ["", "/deeper/still"])
+@pytest.mark.parametrize("words", [["list"], ["doctor"], ["sql", "SELECT 1"], ["worker"], ["data", "audit"]])
+def test_a_file_in_the_place_of_a_directory_is_the_users_to_move(
+    here: Path, capsys: pytest.CaptureFixture[str], words: list[str], below: str
+) -> None:
+    (here / "taken").write_text("mine")
+    assert main(["--set", f"paths.data_dir=taken{below}", *words]) == 2
+    assert "error[PATH_NOT_DIRECTORY]" in capsys.readouterr().err
+    assert (here / "taken").read_text() == "mine"
+
+
 def test_a_lock_file_whose_holder_died_is_no_worker(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "."]) == 0
     lock = here / "data" / "state" / "worker.lock"

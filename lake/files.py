@@ -99,6 +99,25 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".tmp-{path.name}-{os.getpid()}-{threading.get_ident()}-{next(_serial)}")
 
 
+def temporaries(root: Path) -> list[Path]:
+    """Files below `root` that bear a temporary name, sorted."""
+    return sorted(path for path in root.rglob(".tmp-*") if path.is_file())
+
+
+def abandoned(temporary: Path) -> bool:
+    """Whether the process that a temporary name tells of is gone; false where that cannot be told."""
+    process = temporary.name.rsplit("-", 3)[1:2]
+    if not process or not process[0].isdigit():
+        return False
+    try:
+        os.kill(int(process[0]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
+
+
 def write_synced(path: Path, data: bytes) -> None:
     """Write a new file and fsync its content (not its name); raises `DiskFault`."""
     with disk_faults(path, len(data)), path.open("wb") as stream:

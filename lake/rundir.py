@@ -11,7 +11,15 @@ from quantctl.contracts.errors import ContractError, DataMissing, QuantError
 from quantctl.contracts.ids import check_run_id
 from quantctl.contracts.stage import Loaded
 from quantctl.lake.encoding import decode, encode
-from quantctl.lake.files import disk_faults, fsync_dir, make_dirs, temporary_name, write_atomic
+from quantctl.lake.files import (
+    abandoned,
+    disk_faults,
+    fsync_dir,
+    make_dirs,
+    temporaries,
+    temporary_name,
+    write_atomic,
+)
 
 _MEMO_LIMIT = 256
 
@@ -92,6 +100,13 @@ class RunDirectory:
                 source.rename(target)
                 fsync_dir(target.parent)
                 fsync_dir(source.parent)
+
+    def clear(self) -> None:
+        """Remove what dead writers left under temporary names: an interrupted run ends as any other."""
+        with disk_faults(self.root):
+            for path in temporaries(self.root):
+                if abandoned(path):
+                    path.unlink(missing_ok=True)
 
     def files(self) -> dict[str, Path]:
         """Every file below the run directory by relative path, in sorted order."""

@@ -6,14 +6,14 @@ import os
 import re
 import sqlite3
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from quantctl import housekeeping
 from quantctl.contracts.errors import QuantError, StateUnreachable
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "warn", "fail"]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
-ORPHAN_AGE_S = 3600.0
 _PIN = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
 
@@ -146,17 +145,9 @@ def lake(root: Path, stale_hours: float) -> Check:
     return Check("lake", "ok", text)
 
 
-def orphan_files(data_dir: Path) -> Iterator[Path]:
-    """Temporary files that no live writer can still own."""
-    oldest = time.time() - ORPHAN_AGE_S
-    for path in data_dir.rglob(".tmp-*"):
-        if path.is_file() and path.stat().st_mtime < oldest:
-            yield path
-
-
 def orphans(data_dir: Path) -> Check:
     """No temporary files were left by killed processes."""
-    found = list(orphan_files(data_dir)) if data_dir.exists() else []
+    found = housekeeping.orphans(data_dir)
     if found:
         return Check("temporary files", "warn", f"{len(found)} orphans", "quantctl doctor --fix")
     return Check("temporary files", "ok", "no orphans")

@@ -95,6 +95,7 @@ class _Run:
 
     def go(self) -> dict[str, Any]:
         with environment_apart(self.request.run_id):
+            self.session.directory.clear()
             self.session.directory.write("resolved_manifest", self.request.manifest())
         self._transaction("genesis", book.genesis, self.request)
         self._project(live=False)

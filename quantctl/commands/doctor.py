@@ -86,11 +86,10 @@ def _variables(resolved: Resolved) -> Check:
 
 
 def _mend(places: Places) -> None:
-    from quantctl.checks import orphan_files
+    from quantctl.housekeeping import collect_garbage
     from quantctl.lake.state import open_engine
 
     for directory in (places.data_dir, places.lakehouse_dir, places.artifacts_dir):
         directory.mkdir(parents=True, exist_ok=True)
     open_engine(places.state_url).dispose()
-    for path in list(orphan_files(places.data_dir)):
-        path.unlink(missing_ok=True)
+    collect_garbage(places)

@@ -68,7 +68,7 @@ def artifacts(data: Path) -> dict[str, bytes]:
     return {
         name: path.read_bytes()
         for name, path in files.items()
-        if name not in TIMED and not name.startswith("logs/") and "/.tmp-" not in f"/{name}"
+        if name not in TIMED and not name.startswith("logs/")
     }
 
 

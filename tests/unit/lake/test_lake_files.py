@@ -10,6 +10,7 @@ import pytest
 
 from quantctl.contracts.errors import DiskFault
 from quantctl.lake import files
+from quantctl.lake.rundir import RunDirectory
 
 
 def test_written_bytes_come_back_and_leave_no_temporary(tmp_path: Path) -> None:
@@ -61,3 +62,22 @@ def test_missing_space_is_disk_full(tmp_path: Path) -> None:
     files.require_space(tmp_path, 1)
     with pytest.raises(DiskFault, match="bytes needed"):
         files.require_space(tmp_path / "not" / "yet", 1 << 62)
+
+
+def test_a_run_removes_what_its_dead_writers_left_and_nothing_else(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path, "r1", "p")
+    target = directory.root / "data" / "kept.json"
+    files.write_atomic(target, b"{}")
+    killed = os.fork()
+    if killed == 0:  # dies between write and rename
+        files.write_synced(files.temporary_name(target), b"half")
+        os._exit(0)
+    os.waitpid(killed, 0)
+    live = files.temporary_name(target)
+    live.write_bytes(b"being written")
+    unknown = target.with_name(".tmp-of-nobody")
+    unknown.write_bytes(b"?")
+    assert len(files.temporaries(tmp_path)) == 3
+    directory.clear()
+    assert files.temporaries(tmp_path) == sorted([live, unknown])
+    assert target.read_bytes() == b"{}"

@@ -193,12 +193,10 @@ def test_a_changed_artifact_stops_a_resume_with_its_name(market: Path, tmp_path:
         command(data, "run", "--profile", PROFILE, "--run-id", RUN_ID), cwd=data.parent,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ),
     )  # fmt: skip
-    booked = "SELECT 1 FROM run_ledger WHERE step = 'selection.ingestion' AND status = 'success'"
-    wait_for(lambda: matrix.exists() and _has(data, booked))
+    wait_for(lambda: matrix.exists() and _has(data, "step = 'selection.ingestion' AND status = 'success'"))
     process.kill()
     process.wait()
-    if _has(data, "SELECT 1 FROM run_ledger WHERE type = 'closed'"):
-        pytest.skip("the run was faster than the kill")
+    assert not _has(data, "type = 'closed'"), "the run was faster than the kill"
     matrix.write_bytes(matrix.read_bytes()[:-1] + b"x")
     resumed = quantctl(data, "resume", RUN_ID)
     assert resumed.returncode == 3, resumed.stderr
@@ -206,9 +204,11 @@ def test_a_changed_artifact_stops_a_resume_with_its_name(market: Path, tmp_path:
     assert "returns_matrix" in resumed.stderr
 
 
-def _has(data: Path, query: str) -> bool:
+def _has(data: Path, where: str) -> bool:
+    """Whether the ledger of the run (the market has runs of its own) holds such a record."""
+    query = f"SELECT 1 FROM run_ledger WHERE run_id = ? AND {where}"
     try:
         with sqlite3.connect(f"file:{data}/state/quantctl.sqlite?mode=ro", uri=True) as connection:
-            return connection.execute(query).fetchone() is not None
+            return connection.execute(query, (RUN_ID,)).fetchone() is not None
     except sqlite3.OperationalError:
         return False

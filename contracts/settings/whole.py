@@ -94,6 +94,8 @@ def conflicts(settings: Settings) -> list[tuple[str, str]]:
         ))  # fmt: skip
     if settings.htr.floor > settings.selection.max_winners:
         found.append(("CONFIG_RANGE", "htr.floor is above selection.max_winners"))
+    if 2 * (settings.htr.leg_floor or 0) > settings.selection.max_winners:
+        found.append(("CONFIG_RANGE", "htr.leg_floor of both legs is above selection.max_winners"))
     return found
 
 

@@ -91,7 +91,7 @@ def choose(
     rungs = climb(choice, params.htr.relaxation_stage)
     ordered = [candidates.atoms[row] for row in ranking.order]
     admitted = [atom for atom in ordered if atom in rungs[-1].winners]
-    kept = frozenset(admitted[: params.selection.max_winners])
+    kept = choice.capped(rungs[-1].winners, params.selection.max_winners)
     ranks = dict(zip(candidates.atoms, ranking.rank.tolist(), strict=True))
     winners = winners_of(candidates, scores, ranking, cluster_of, filtered, rungs[-1], kept)
     warnings += _hardening(candidates, params.htr) + result_warnings(rungs[-1], winners, admitted, params)

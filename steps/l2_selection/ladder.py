@@ -68,6 +68,18 @@ class Field:
         """Whether the ladder may stop."""
         return len(winners) >= self.floor and not self.lacking(winners)
 
+    def capped(self, winners: Collection[str], most: int) -> frozenset[str]:
+        """The best `most` winners; a leg with a floor of its own keeps its best up to that floor first."""
+        ordered = [member for member in self.members if member.atom in winners]
+        seated: Counter[str] = Counter()
+        first: list[str] = []
+        then: list[str] = []
+        for member in ordered:
+            reserved = self.leg_floor is not None and seated[member.direction] < self.leg_floor
+            seated[member.direction] += 1
+            (first if reserved else then).append(member.atom)
+        return frozenset((first + then)[:most])
+
 
 @dataclass(frozen=True)
 class Rung:

@@ -219,6 +219,7 @@ def test_an_unknown_dotenv_variable_names_its_line(tmp_path: Path) -> None:
         ("allocation.risk_profiles=[hrpp]", "RISK_PROFILE_UNKNOWN"),
         ("allocation.risk_profiles=[risk_budget]", "BUDGET_MISSING"),
         ("allocation.l2_by_quadrant.NORMAL=0.1", "CONFIG_RANGE"),
+        ("htr.leg_floor=13", "CONFIG_RANGE"),
         ("ranking.direction=ascending", "RANK_DIRECTION_MISMATCH"),
         ("features.feat_dynamic_direction=true", "CONFIG_CONFLICT"),
         ("regime.quiet_score=1.1", "CONFIG_RANGE"),

@@ -38,3 +38,20 @@ def test_a_hard_veto_is_never_relaxed_for_a_leg() -> None:
 
 def test_a_leg_without_candidates_does_not_hold_the_ladder_up() -> None:
     assert legs(field(8, barred_longs=10)) == (1, 0, 17)
+
+
+def test_the_winner_cap_keeps_each_legs_floor_before_it_keeps_the_best() -> None:
+    shorts = [Member(f"S{i:02d}", "0", "SHORT") for i in range(20)]
+    longs = [Member(f"L{i:02d}", "0", "LONG") for i in range(10)]
+    whole = [member.atom for member in shorts + longs]  # every long ranks behind every short
+
+    def kept(leg_floor: int | None, winners: list[str]) -> frozenset[str]:
+        choice = Field(
+            members=shorts + longs, barred=frozenset(), soft={}, quota={}, floor=15, top_n=15,
+            leg_floor=leg_floor,
+        )  # fmt: skip
+        return choice.capped(winners, 25)
+
+    assert kept(None, whole) == frozenset(whole[:25])
+    assert kept(8, whole) == frozenset(whole[:17] + whole[20:28])
+    assert kept(8, whole[:23]) == frozenset(whole[:23])

@@ -35,7 +35,7 @@ th{text-align:left;color:#5b6472;font-weight:500;vertical-align:bottom}
 td,th{padding:.24rem .55rem;border-bottom:1px solid #eef0f3;white-space:nowrap}
 td:first-child,th:first-child{padding-left:0}.n{text-align:right;font-variant-numeric:tabular-nums}
 .heat td{border:1px solid #fff;text-align:right;font-variant-numeric:tabular-nums;padding:.16rem .45rem}
-.heat{table-layout:fixed}.heat th:first-child{width:17%}
+.heat{table-layout:fixed}.heat th{white-space:normal}.heat th:first-child{width:17%}
 .heat td:first-child{text-align:left}.lead{font-weight:650}.wrap{white-space:normal}
 .bar{width:55%}.bar i{display:block;height:.8rem;background:#0072B2;border-radius:2px;min-width:1px}
 .bar i.v{background:#E69F00}code{font-size:.87em;overflow-wrap:anywhere}ul{margin:0;padding-left:1.1rem}
@@ -47,7 +47,8 @@ td:first-child,th:first-child{padding-left:0}.n{text-align:right;font-variant-nu
 <p class="sub">As of {{ f.run.as_of }} · run <code>{{ f.run.run_id }}</code> · snapshot
 <code>{{ f.run.snapshot }}</code> · returns {{ f.window.first }} to {{ f.window.last }}</p>
 {% if f.simulated %}<p class="banner">{{ simulated }}</p>{% endif %}
-<div class="facts">{% for name, value in cards %}<div>{{ name }}<b>{{ value }}</b></div>{% endfor %}</div>
+<div class="facts">{% for name, value in cards %}<div>{{ name }}<b>{{ value|replace("_", fold)
+}}</b></div>{% endfor %}</div>
 <div class="grid">
 <section class="wide"><h2>Risk profiles: growth and drawdown, in sample</h2>{{ svg.growth|safe }}
 <p class="note">Coloured: each risk profile, rebalanced daily, before costs (bold: {{ f.primary }}). Grey:
@@ -73,7 +74,8 @@ window that chose the weights. {{ walk_forward }}</p></section>
 <section class="wide"><h2>Net weights by risk profile, % of capital</h2><table class="heat"><thead><tr>
 <th>symbol</th>
 {% for p in f.profiles %}
-<th class="n{% if p.name == f.primary %} lead{% endif %}">{{ p.name }}</th>{% endfor %}</tr>
+<th class="n{% if p.name == f.primary %} lead{% endif %}">{{ p.name|replace("_", fold)
+}}</th>{% endfor %}</tr>
 </thead>{% for symbol, cells in heat %}<tr><td>{{ symbol }}</td>{% for text, colour in cells %}<td
 style="background:{{ colour }}">{{ text }}</td>{% endfor %}</tr>{% endfor %}</table>
 <p class="note">Blue long, orange short, darker for larger; empty where a profile holds nothing.
@@ -133,6 +135,7 @@ at most {{ clusters[-1][1] }} symbols.</p>{% endif %}</section></div>
 def page(facts: Facts) -> str:
     """The page; raises `ImportError` where the report extra is not installed."""
     import jinja2
+    from markupsafe import Markup
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     heat = _heat(facts)
@@ -146,7 +149,7 @@ def page(facts: Facts) -> str:
         vetoes=[(place, code, count, f"{100 * count / most:.2f}") for place, code, _, count in facts.vetoes],
         winners=sorted(facts.winners, key=lambda w: (w.direction, w.rank)), most_streams=MOST_STREAMS,
         clusters=facts.clusters[:MOST_CLUSTERS],
-        most_bars=MOST_BARS,
+        most_bars=MOST_BARS, fold=Markup("_<wbr>"),
     )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def _growth(facts: Facts) -> Callable[[Any], None]:
     def paint(figure: Any) -> None:
         upper, lower = figure.subplots(
             2, 1, sharex=True,
-            gridspec_kw={"height_ratios": [3, 1], "hspace": 0.08, "left": 0.07, "right": 0.84, "top": 0.98,
+            gridspec_kw={"height_ratios": [3, 1], "hspace": 0.08, "left": 0.085, "right": 0.84, "top": 0.98,
                          "bottom": 0.07},
         )  # fmt: skip
         dates, streams = _thin(facts.dates), sorted(facts.streams.items())

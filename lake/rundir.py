@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,21 @@ class RunDirectory:
                 source.rename(target)
                 fsync_dir(target.parent)
                 fsync_dir(source.parent)
+
+    def content(self, relative: str) -> bytes | None:
+        """Bytes of a file as it lies there, held to nothing; null where there is none. Raises `DiskFault`."""
+        with disk_faults(self.root / relative):
+            try:
+                return (self.root / relative).read_bytes()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return None
+
+    def evidence(self, artifacts: Iterable[Artifact]) -> dict[str, bytes | None]:
+        """What a ledger check reads: the artifacts, manifest, projection and superseded outputs, by path."""
+        paths = [artifact.path for artifact in artifacts]
+        paths += [self.relative(name) for name in ("resolved_manifest", "audit_ledger")]
+        paths += self.aside()
+        return {path: self.content(path) for path in sorted(paths)}
 
     def clear(self) -> None:
         """Remove what dead writers left under temporary names: an interrupted run ends as any other."""

@@ -7,7 +7,7 @@ even if an early one fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from quantctl.contracts.artifacts import path_of
@@ -104,10 +104,16 @@ class _Case:
         from quantctl.steps.reporting.validation import ledger_gate
 
         spec: GateSpec = ledger_gate.spec  # type: ignore[attr-defined]
-        projection = _bytes(self.directory.path("audit_ledger"))
+        projection = self.directory.content(self.directory.relative("audit_ledger"))
         judgement = self._judged(
             spec,
-            lambda: judge(self.records, projection, self._files(), self._params(spec), terminal=True),
+            lambda: judge(
+                self.records,
+                projection,
+                self.directory.evidence(self.artifacts.values()),
+                self._params(spec),
+                terminal=True,
+            ),
         )
         findings = [*judgement.findings, *self._trace(), *self._index(), *self._file_alone(judgement)]
         body = verdicts.verdict(spec, Judgement(findings, judgement.checked, judgement.extra), self.facts, {})
@@ -122,7 +128,7 @@ class _Case:
         judgement = self._judged(
             spec,
             lambda: judge_run(
-                self._files(),
+                self.directory.evidence(self.artifacts.values()),
                 self.records,
                 self._params(spec),
                 self.facts,
@@ -159,7 +165,7 @@ class _Case:
         }
 
     def _trace(self) -> list[Finding]:
-        data = _bytes(self.directory.path("forensic_trace"))
+        data = self.directory.content(self.directory.relative("forensic_trace"))
         if data is None:
             return [Finding(level="ERROR", code="TRACE_MISSING", message="forensic_trace.json is missing")]
         try:
@@ -180,7 +186,7 @@ class _Case:
     def _index(self) -> list[Finding]:
         from quantctl.steps.reporting.index import index_mismatches
 
-        data = _bytes(self.directory.path("index"))
+        data = self.directory.content(self.directory.relative("index"))
         if data is None:
             return [Finding(level="ERROR", code="INDEX_MISMATCH", message="INDEX.md is missing")]
         rows = [artifact.model_dump() for artifact in self.artifacts.values()]
@@ -198,15 +204,9 @@ class _Case:
         assert spec.params is not None
         return params_of(spec.params, self.request.settings)
 
-    def _files(self) -> Mapping[str, bytes | None]:
-        paths = [artifact.path for artifact in self.artifacts.values()]
-        paths += [self.directory.relative(name) for name in ("resolved_manifest", "audit_ledger")]
-        paths += self.directory.aside()
-        return {path: _bytes(self.directory.root / path) for path in sorted(paths)}
-
     def _recorded(self, name: str) -> dict[str, Any] | None:
         path = path_of(name, profile=self.request.profile, run_id=self.request.run_id)
-        data = _bytes(self.directory.root / path)
+        data = self.directory.content(path)
         try:
             found: dict[str, Any] | None = None if data is None else parse_strict(data)
         except QuantError:
@@ -220,7 +220,3 @@ class _Case:
     def _sha(self, name: str) -> str | None:
         known = self.artifacts.get(name)
         return known.sha256 if known else None
-
-
-def _bytes(path: Any) -> bytes | None:
-    return bytes(path.read_bytes()) if path.is_file() else None

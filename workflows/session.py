@@ -142,15 +142,8 @@ class Session:
         if name == "ledger_records":
             return self.records()
         if name == "ledger_projection":
-            path = self.directory.path("audit_ledger")
-            return path.read_bytes() if path.exists() else None
-        return self._files()
-
-    def _files(self) -> dict[str, bytes | None]:
-        paths = [artifact.path for artifact in self.artifacts.values()]
-        paths += [self.directory.relative(name) for name in ("resolved_manifest", "audit_ledger")]
-        paths += self.directory.aside()
-        return {path: _bytes(self.directory.root / path) for path in sorted(paths)}
+            return self.directory.content(self.directory.relative("audit_ledger"))
+        return self.directory.evidence(self.artifacts.values())
 
     def _missing(self, spec: StageSpec, name: str) -> DataMissing:
         return DataMissing(
@@ -168,10 +161,3 @@ def params_of(model: type[StageParams], settings: Mapping[str, Any]) -> StagePar
 
 def _timed(name: str) -> bool:
     return ARTIFACTS[name].timed
-
-
-def _bytes(path: Any) -> bytes | None:
-    try:
-        return bytes(path.read_bytes())
-    except OSError:
-        return None

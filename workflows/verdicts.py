@@ -40,8 +40,10 @@ def failure(gate: GateSpec, judgement: Judgement, body: dict[str, Any], path: st
     """The typed error of a FAIL: the gate's own, or one with the code of its first ERROR."""
     if body["status"] != "FAIL":
         return None
-    if judgement.error is not None:
-        return judgement.error
+    error = judgement.error
+    if error is not None:
+        error.remedy = error.remedy or f"quantctl show {body['run_id']} {gate.writes}"
+        return error
     first = next(finding for finding in body["findings"] if finding["level"] == "ERROR")
     return GateFailed(
         first["code"],

@@ -220,7 +220,7 @@ def _no_candidates(run: RunFacts) -> QuantError:
 
 def _unreadable(code: str, loaded: Loaded[Any]) -> Judgement:
     finding = _finding("ERROR", code, f"{loaded.path} is {loaded.problem}: {loaded.detail}")
-    error = ContractError(code, finding.message, where=loaded.path, remedy="quantctl retry RUN_ID")
+    error = ContractError(code, finding.message, where=loaded.path)
     return Judgement([finding], {"columns": 0}, error=error)
 
 

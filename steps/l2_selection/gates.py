@@ -242,7 +242,7 @@ def _incomplete(rows: Iterable[MetaRow]) -> list[Finding]:
 
 def _unreadable(code: str, loaded: Loaded[Any]) -> Judgement:
     finding = _error(code, f"{loaded.path} is {loaded.problem}: {loaded.detail}", None)
-    error = ContractError(code, finding.message, where=loaded.path, remedy="quantctl retry RUN_ID")
+    error = ContractError(code, finding.message, where=loaded.path)
     return Judgement([finding], {"inputs": 0}, error=error)
 
 

@@ -5,6 +5,7 @@ Nothing of the engine is imported here; a command's module is imported when it i
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -27,6 +28,8 @@ from quantctl.output import print_error
 
 # Read when NumPy loads its BLAS: kernels run on one thread, and idle threads would only spin.
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+# A command makes few cycles, but imports a million objects that the collector would walk again and again.
+COLLECT_AFTER = (50_000, 20, 20)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _TABLE = {row.name: row for row in ROWS}
 
@@ -197,6 +200,7 @@ def _internal(problem: Exception, words: list[str]) -> InternalError:
 
 def run() -> None:
     """Console entry point."""
+    gc.set_threshold(*COLLECT_AFTER)
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()

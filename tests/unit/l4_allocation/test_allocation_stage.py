@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
-from types import SimpleNamespace
-
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -16,101 +12,31 @@ from quantctl.contracts.errors import ConfigError, ContractError, DataMissing
 from quantctl.contracts.frames.allocation import RiskModelFrame
 from quantctl.contracts.records.weights import SolverAsset, SolverPortfolio
 from quantctl.contracts.settings.allocation import AllocationSettings
-from quantctl.contracts.settings.backtest import BacktestSettings
-from quantctl.contracts.settings.htr import HtrSettings
-from quantctl.contracts.settings.synthesis import SynthesisSettings
-from quantctl.contracts.stage import Loaded, RunFacts
-from quantctl.steps.l4_allocation.allocation import AllocationParams, allocate
-from quantctl.steps.l4_allocation.flatten import AtomRow, flatten, position, totals
-from quantctl.steps.l4_allocation.gates import L4Params, PhysicalParams, judge_physical, judge_synthetic
-
-BENCHMARK = "BINANCE:BTCUSDT"
-RUN = RunFacts(
-    run_id="r1", profile="p", trace_id="0" * 32, pipeline="alpha.full", as_of="2022-10-27", snapshot="s1",
-    manifest_sha256="0" * 64, annualisation=365, code_version="0.1",
-)  # fmt: skip
-HASHED = ("synthetic_returns", "atoms", "synthetic_gates", "regime", "portfolio_optimized_v2")
-HASHES = dict.fromkeys(HASHED, "a" * 64)
-REGIME = SimpleNamespace(regime="NORMAL", score=1.0, quadrant="NORMAL")
-
-
-def market(size: int, bars: int, *, mixed: bool) -> dict[str, pl.DataFrame]:
-    rng = np.random.default_rng(size)
-    factor = rng.standard_t(4, bars) * 0.02
-    symbols = [f"BINANCE:S{i:03d}USDT" for i in range(size)]
-    noise = rng.standard_normal((bars, size)) * 0.03
-    raw = np.clip(factor[:, None] * rng.uniform(0.5, 1.5, size) + noise + 0.006, -0.9, 4)
-    directions = ["SHORT" if mixed and i % 2 else "LONG" for i in range(size)]
-    atoms = [f"{s}_rating_all_{d}" for s, d in zip(symbols, directions, strict=True)]
-    sign = np.array([1 if d == "LONG" else -1 for d in directions], dtype=np.int8)
-    stream = np.where(sign > 0, raw, -np.clip(raw, None, 1.0))
-    days = [date(2022, 1, 1) + timedelta(i) for i in range(bars)]
-    dates = pl.Series("date", days).cast(pl.Datetime("ns")).dt.replace_time_zone("UTC")
-    return {
-        "synthetic_returns": pl.DataFrame(
-            [dates, *(pl.Series(a, stream[:, i]) for i, a in enumerate(atoms))]
-        ),
-        "returns_matrix": pl.DataFrame(
-            [dates, *(pl.Series(s, raw[:, i]) for i, s in enumerate(symbols)), pl.Series(BENCHMARK, factor)]
-        ),
-        "atoms": pl.DataFrame({
-            "atom": atoms, "symbol": symbols, "logic": "rating_all", "direction": directions, "factor": sign,
-            "gated": False, "deploy_gate": np.ones(size, dtype=np.int8),
-        }),
-        "lake_symbols": pl.DataFrame(
-            {"symbol": symbols, "sector": [None] * size, "asset_type": ["spot"] * size},
-            schema_overrides={"sector": pl.String},
-        ),
-    }  # fmt: skip
-
-
-def optimised(frames, *, winners=20, benchmarks=(BENCHMARK,), **keys):
-    params = AllocationParams(
-        allocation=AllocationSettings(**keys),
-        backtest=BacktestSettings(benchmark_symbols=benchmarks),
-        htr=HtrSettings(),
-    )
-    return allocate(
-        **frames, regime=REGIME, portfolio_candidates=SimpleNamespace(winners=[None] * winners),
-        input_hashes=HASHES, params=params, run=RUN,
-    )  # fmt: skip
-
-
-def loaded(value):
-    return Loaded("x", "data/x", value)
-
-
-def judged(frames, outcome, portfolio=None, **keys):
-    configured = AllocationSettings(**keys)
-    solver = portfolio or outcome.outputs["portfolio_optimized_v2"]
-    clusters = loaded(outcome.outputs["portfolio_clusters"])
-    return judge_synthetic(loaded(solver), loaded(frames["atoms"]), clusters, L4Params(allocation=configured))
+from quantctl.contracts.stage import Loaded
+from quantctl.steps.l4_allocation.flatten import AtomRow, position, totals
+from quantctl.steps.l4_allocation.gates import L4Params, judge_synthetic
 
 
 def codes(findings):
     return {finding.code for finding in findings}
 
 
-def test_every_default_profile_ends_optimal_and_both_gates_pass():
-    frames = market(20, 300, mixed=False)
-    outcome = optimised(frames)
+def test_every_default_profile_ends_optimal_and_both_gates_pass(desk):
+    frames = desk.market(20, 300, mixed=False)
+    outcome = desk.optimised(frames)
     portfolio = outcome.outputs["portfolio_optimized_v2"]
     statuses = {name: profile.status for name, profile in portfolio.profiles.items()}
     assert statuses.pop("market") == "SKIPPED"
     assert set(statuses.values()) == {"OPTIMAL"}
-    assert not judged(frames, outcome).findings
-    flat = flatten(portfolio, frames["atoms"], HASHES, RUN).outputs["portfolio_flattened"]
-    params = PhysicalParams(allocation=AllocationSettings(), synthesis=SynthesisSettings())
-    judgement = judge_physical(
-        loaded(flat), loaded(portfolio), loaded(frames["atoms"]), loaded(frames["returns_matrix"]), params
-    )
+    assert not desk.judged(frames, outcome).findings
+    judgement = desk.judged_flat(frames, outcome)
     assert not judgement.findings and judgement.checked["rows"] > 0
     RiskModelFrame.validate(outcome.outputs["risk_model"], lazy=True)
     assert SolverPortfolio.model_validate(portfolio.model_dump(mode="json", by_alias=True)) == portfolio
 
 
-def test_long_only_coins_cannot_be_market_neutral_and_say_so():
-    outcome = optimised(market(20, 300, mixed=False), risk_profiles=("hrp", "market_neutral"))
+def test_long_only_coins_cannot_be_market_neutral_and_say_so(desk):
+    outcome = desk.optimised(desk.market(20, 300, mixed=False), risk_profiles=("hrp", "market_neutral"))
     profile = outcome.outputs["portfolio_optimized_v2"].profiles["market_neutral"]
     assert (profile.status, profile.reason) == ("FALLBACK", "INFEASIBLE_BETA")
     assert [tried.profile for tried in profile.fallback_chain] == ["market_neutral", "erc"]
@@ -120,89 +46,93 @@ def test_long_only_coins_cannot_be_market_neutral_and_say_so():
     assert {"INFEASIBLE", "ALLOCATION_FALLBACK"} <= codes(outcome.findings)
 
 
-def test_without_a_fallback_an_infeasible_profile_stops_the_stage_after_its_certificate():
-    outcome = optimised(market(20, 300, mixed=False), risk_profiles=("hrp", "market_neutral"), fallback=())
+def test_without_a_fallback_an_infeasible_profile_stops_the_stage_after_its_certificate(desk):
+    outcome = desk.optimised(
+        desk.market(20, 300, mixed=False), risk_profiles=("hrp", "market_neutral"), fallback=()
+    )
     assert outcome.error.code == "INFEASIBLE_BETA" and outcome.error.exit_code == 4
     assert "infeasibility" in outcome.outputs
 
 
-def test_a_mixed_sleeve_meets_the_beta_row():
-    frames = market(24, 300, mixed=True)
-    outcome = optimised(frames, risk_profiles=("hrp", "market_neutral"))
+def test_a_mixed_sleeve_meets_the_beta_row(desk):
+    frames = desk.market(24, 300, mixed=True)
+    outcome = desk.optimised(frames, risk_profiles=("hrp", "market_neutral"))
     profile = outcome.outputs["portfolio_optimized_v2"].profiles["market_neutral"]
     assert profile.status == "OPTIMAL" and profile.constraints.market_neutral
     assert abs(profile.constraints.beta) <= 0.15 + 1e-6
 
 
-def test_scarcity_replaces_every_profile_but_the_baselines():
-    outcome = optimised(market(7, 300, mixed=False), winners=7)
+def test_scarcity_replaces_every_profile_but_the_baselines(desk):
+    outcome = desk.optimised(desk.market(7, 300, mixed=False), winners=7)
     profiles = outcome.outputs["portfolio_optimized_v2"].profiles
     replaced = {name for name, profile in profiles.items() if profile.reason == "SCARCITY"}
     assert replaced == {"hrp", "min_variance", "max_sharpe", "erc", "barbell"}
     assert len({canonical([a.model_dump() for a in profiles[name].assets if a]) for name in replaced}) == 1
 
 
-def test_a_missing_benchmark_is_never_a_neutral_portfolio():
+def test_a_missing_benchmark_is_never_a_neutral_portfolio(desk):
     with pytest.raises(DataMissing) as caught:
-        optimised(market(16, 300, mixed=True), risk_profiles=("hrp", "market_neutral"), benchmarks=())
+        desk.optimised(
+            desk.market(16, 300, mixed=True), risk_profiles=("hrp", "market_neutral"), benchmarks=()
+        )
     assert caught.value.code == "BENCHMARK_MISSING" and caught.value.exit_code == 3
 
 
-def test_a_constant_stream_has_no_weight():
-    frames = market(16, 300, mixed=False)
+def test_a_constant_stream_has_no_weight(desk):
+    frames = desk.market(16, 300, mixed=False)
     name = frames["atoms"]["atom"][0]
     frames["synthetic_returns"] = frames["synthetic_returns"].with_columns(pl.lit(0.0).alias(name))
-    outcome = optimised(frames)
+    outcome = desk.optimised(frames)
     for key, profile in outcome.outputs["portfolio_optimized_v2"].profiles.items():
         if key != "benchmark":
             assert name not in {asset.Symbol for asset in profile.assets}
     assert "DEGENERATE_ATOM" in codes(outcome.findings)
 
 
-def test_a_hole_in_the_streams_is_refused():
-    frames = market(16, 300, mixed=False)
+def test_a_hole_in_the_streams_is_refused(desk):
+    frames = desk.market(16, 300, mixed=False)
     name = frames["atoms"]["atom"][0]
     frames["synthetic_returns"] = frames["synthetic_returns"].with_columns(
         pl.when(pl.int_range(pl.len()) == 299).then(None).otherwise(pl.col(name)).alias(name)
     )
     with pytest.raises(ContractError) as caught:
-        optimised(frames)
+        desk.optimised(frames)
     assert caught.value.code == "NONFINITE_INPUT"
 
 
-def test_a_profile_that_is_not_built_is_refused_by_name():
+def test_a_profile_that_is_not_built_is_refused_by_name(desk):
     with pytest.raises(ConfigError) as caught:
-        optimised(market(16, 300, mixed=False), risk_profiles=("hrp", "herc"))
+        desk.optimised(desk.market(16, 300, mixed=False), risk_profiles=("hrp", "herc"))
     assert (caught.value.code, caught.value.exit_code) == ("PROFILE_UNAVAILABLE", 2)
 
 
-def test_column_order_does_not_change_a_byte():
-    frames = market(16, 300, mixed=False)
+def test_column_order_does_not_change_a_byte(desk):
+    frames = desk.market(16, 300, mixed=False)
     shuffled = frames | {
         "synthetic_returns": frames["synthetic_returns"].select(
             "date", *reversed([c for c in frames["synthetic_returns"].columns if c != "date"])
         )
     }
-    first, second = optimised(frames).outputs, optimised(shuffled).outputs
+    first, second = desk.optimised(frames).outputs, desk.optimised(shuffled).outputs
     for name in ("portfolio_optimized_v2", "allocation_trace"):
         assert canonical(first[name].model_dump(mode="json")) == canonical(
             second[name].model_dump(mode="json")
         )
 
 
-def test_a_doctored_weight_fails_the_gate():
-    frames = market(16, 300, mixed=False)
-    outcome = optimised(frames)
+def test_a_doctored_weight_fails_the_gate(desk):
+    frames = desk.market(16, 300, mixed=False)
+    outcome = desk.optimised(frames)
     body = outcome.outputs["portfolio_optimized_v2"].model_dump(mode="json", by_alias=True)
     body["profiles"]["hrp"]["assets"][0]["Weight"] += 0.01
-    found = codes(judged(frames, outcome, SolverPortfolio.model_validate(body)).findings)
+    found = codes(desk.judged(frames, outcome, SolverPortfolio.model_validate(body)).findings)
     assert {"L4_SUM", "L4_NOT_NORMALISED"} <= found
 
 
-def test_a_gate_that_cannot_read_says_so():
+def test_a_gate_that_cannot_read_says_so(desk):
     broken = Loaded("portfolio_optimized_v2", "data/x.json", None, problem="missing")
     judgement = judge_synthetic(
-        broken, loaded(pl.DataFrame()), broken, L4Params(allocation=AllocationSettings())
+        broken, desk.loaded(pl.DataFrame()), broken, L4Params(allocation=AllocationSettings())
     )
     assert codes(judgement.findings) == {"L4_SYNTHETIC_PARSE"}
 

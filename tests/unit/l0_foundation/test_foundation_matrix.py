@@ -41,8 +41,9 @@ def bars_of(closes, skip=()):
 
 
 def judged(
-    bars, pool, reference=(), benchmarks=(), health=None, sessions=NO_SESSIONS, data=None, as_of=AS_OF
-):
+    bars, pool, reference=(), benchmarks=(), health=None, sessions=NO_SESSIONS, data=None, as_of=AS_OF,
+    unjudged=(),
+):  # fmt: skip
     settings = Settings()
     settings = settings.model_copy(update={"data": settings.data.model_copy(update=data or {})})
     names = sorted({*pool, *reference, *benchmarks})
@@ -50,7 +51,7 @@ def judged(
     stable = frozenset(settings.discovery.stable_bases)
     universe = Universe(
         pool, reference, benchmarks, {s: 1e8 + i for i, s in enumerate(names)},
-        {s: GOOD | (health or {}).get(s, {}) for s in names},
+        {s: GOOD | (health or {}).get(s, {}) for s in names if s not in unjudged},
         {s: identify(s, known_bases=bases, stable_bases=stable) for s in names},
     )  # fmt: skip
     return build_matrix(bars, sessions, universe, settings, as_of, 365)
@@ -95,6 +96,13 @@ def test_names_and_health_veto():
     m = judged(bars, names, health=health)
     codes = ["STABLE_LISTED", None, "LEVERAGED_TOKEN", None, "DATA_MISSING", "HEALTH_TOXIC", "DATA_STALE"]
     assert [next(iter(code_of(m, s)), None) for s in names] == codes
+
+
+def test_bars_without_a_health_status_are_no_evidence_of_health():
+    closes = {"BINANCE:AAAUSDT": walk(1), "BINANCE:BBBUSDT": walk(2)}
+    m = judged(bars_of(closes), list(closes), unjudged=["BINANCE:BBBUSDT"])
+    assert code_of(m, "BINANCE:BBBUSDT") == ["HEALTH_UNKNOWN"]
+    assert m.frame.columns == ["date", "BINANCE:AAAUSDT"]
 
 
 def test_gap_day_is_no_zero_and_the_return_goes_to_the_previous_observed_close():

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from quantctl.contracts.errors import DataMissing
 from quantctl.contracts.settings.features import FeaturesSettings
 from quantctl.contracts.settings.ratings import RatingsSettings
 from quantctl.steps.l1_ingestion.feature_store import compute_features
@@ -15,12 +16,12 @@ from quantctl.steps.l1_ingestion.feature_store import compute_features
 SESSIONS = [day for day in (date(2022, 1, 3) + timedelta(i) for i in range(560)) if day.weekday() < 5]
 
 
-def _rows(days: list[date], annual: int, close: np.ndarray | None = None) -> pl.DataFrame:
+def _bars(days: list[date], close: np.ndarray | None = None) -> pl.DataFrame:
     rows = len(days)
     prices = (
         100 * np.exp(np.cumsum(np.random.default_rng(3).normal(0, 0.02, rows))) if close is None else close
     )
-    bars = pl.DataFrame(
+    return pl.DataFrame(
         {
             "symbol": ["N:A"] * rows,
             "date": days,
@@ -33,6 +34,10 @@ def _rows(days: list[date], annual: int, close: np.ndarray | None = None) -> pl.
             "known_at": [datetime(2022, 1, 2, tzinfo=UTC)] * rows,
         }
     )
+
+
+def _rows(days: list[date], annual: int, close: np.ndarray | None = None) -> pl.DataFrame:
+    bars = _bars(days, close)
     sessions = {"N:A": np.array(SESSIONS, dtype="datetime64[D]")} if annual == 252 else {}
     return compute_features(bars, {"N:A": annual}, sessions, FeaturesSettings(), RatingsSettings())
 
@@ -43,6 +48,14 @@ def test_momentum_is_annualised_by_252_and_weekends_are_no_gap() -> None:
     assert np.allclose(found["momentum"][60:] * (365 / 252), daily["momentum"][60:], rtol=1e-14)
     assert found["sma_200"].equals(daily["sma_200"])
     assert daily["gap_share"][-1] == pytest.approx(2 / 7, abs=0.01)
+
+
+@pytest.mark.parametrize("annual", [{}, {"N:A": 252}], ids=["no year", "no sessions"])
+def test_a_symbol_without_a_calendar_stops_the_computation_and_is_named(annual: dict[str, int]) -> None:
+    with pytest.raises(DataMissing) as caught:
+        compute_features(_bars(SESSIONS), annual, {}, FeaturesSettings(), RatingsSettings())
+    error = caught.value
+    assert (error.code, error.exit_code, error.where) == ("FEATURE_CALENDAR_MISSING", 3, "N:A")
 
 
 def test_gap_share_counts_absent_sessions_since_the_first_bar() -> None:

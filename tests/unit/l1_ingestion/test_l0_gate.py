@@ -138,6 +138,18 @@ def test_an_unreadable_matrix_is_an_error_of_the_gate() -> None:
     assert codes(found, "ERROR") == ["L0_PARSE"]
 
 
+def test_assets_that_were_dropped_for_gaps_are_named_and_others_are_not() -> None:
+    drops = [
+        {"symbol": symbol, "code": code, "value": 0.2, "limit": 0.1, "roles": ["pool"]}
+        for symbol, code in (("BINANCE:GAPUSDT", "GAP_EXCESS"), ("BINANCE:NEWUSDT", "HISTORY_SHORT"))
+    ]
+    found = judged(matrix(), FoundationReport.model_validate(report().model_dump() | {"drops": drops}))
+    assert [(f.level, f.code, f.symbol) for f in found.findings] == [
+        ("WARN", "L0_SPARSE_DROPPED", "BINANCE:GAPUSDT")
+    ]
+    assert found.error is None
+
+
 def pool_row(**changes: object) -> PoolRow:
     fields: dict[str, object] = {
         "atom": "BINANCE:AAAUSDT_rating_all_LONG", "symbol": "BINANCE:AAAUSDT", "exchange": "BINANCE",
@@ -163,6 +175,17 @@ def test_a_record_that_is_not_canonical_is_named(changes: dict[str, object]) -> 
     pool = RawPool(run_id="r", profile="p", as_of="2024-12-31", rows=[pool_row(**changes)])
     found = judge_candidates(Loaded("portfolio_candidates_raw", "p", pool), run=RUN)
     assert codes(found, "ERROR") == ["L1_CANDIDATE_SCHEMA"]
+
+
+def test_an_unreadable_pool_is_an_error_of_the_gate() -> None:
+    broken: Loaded[RawPool] = Loaded(
+        "portfolio_candidates_raw", "p.json", None, None, "unreadable", "cut off"
+    )
+    found = judge_candidates(broken, run=RUN)
+    assert codes(found, "ERROR") == ["CANDIDATES_PARSE"]
+    assert found.error is not None
+    assert (found.error.code, found.error.exit_code, found.error.where) == ("CANDIDATES_PARSE", 3, "p.json")
+    assert "cut off" in found.error.message
 
 
 def test_an_empty_pool_names_the_command_that_fills_it() -> None:

@@ -16,11 +16,14 @@ AS_OF = START + timedelta(days=DAYS - 1)
 NAMES = ["BINANCE:AAAUSDT", "BINANCE:BBBUSDT", "BINANCE:BTCUSDT"]
 
 
-def stage_result(candidates=NAMES, adv=1e8, benchmarks=("BINANCE:BTCUSDT",), stale=(), scale=1.0):
+def stage_result(candidates=NAMES, adv=1e8, benchmarks=("BINANCE:BTCUSDT",), stale=(), total_limit=200):
     settings = Settings()
     params = RecruitParams(**{name: getattr(settings, name) for name in RecruitParams.model_fields})
     params = params.model_copy(
-        update={"backtest": params.backtest.model_copy(update={"benchmark_symbols": benchmarks})}
+        update={
+            "backtest": params.backtest.model_copy(update={"benchmark_symbols": benchmarks}),
+            "universe": params.universe.model_copy(update={"total_limit": total_limit}),
+        }
     )
     run = RunFacts(
         run_id="r", profile="p", trace_id="t", pipeline="alpha", as_of=AS_OF.isoformat(), snapshot="s",
@@ -82,6 +85,14 @@ def test_a_pool_of_vetoed_rows_is_empty_but_explained():
     assert got.error.code == "CANDIDATES_EMPTY"
     assert got.error.details["TURNOVER_LOW"]["count"] == 3
     assert len(got.outputs["portfolio_candidates_raw"].rows) == 3
+
+
+def test_a_full_pool_keeps_the_first_and_tells_the_others_their_place():
+    got = stage_result(total_limit=2)
+    rows = got.outputs["portfolio_candidates_raw"].rows
+    vetoes = {row.symbol: [(v.code, v.value, v.limit) for v in row.vetoes] for row in rows}
+    assert vetoes == {NAMES[0]: [], NAMES[1]: [], NAMES[2]: [("POOL_LIMIT", 3.0, 2.0)]}
+    assert "pool" not in got.outputs["foundation_report"].column_roles.get(NAMES[2], [])
 
 
 def test_no_surviving_asset_keeps_the_report():

@@ -135,5 +135,24 @@ def test_one_asset_is_one_cluster() -> None:
 def test_a_value_that_is_not_finite_is_refused(poison: float) -> None:
     values = factor_returns(100, 1, 2)
     values[3, 1] = poison
-    with pytest.raises(ContractError, match="non-finite"):
+    with pytest.raises(ContractError, match="non-finite") as caught:
         cluster_streams(values, names_of(2), ClusterSettings(), KAPPA)
+    assert (caught.value.code, caught.value.exit_code) == ("CLUSTER_INPUT", 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "names", "told"),
+    [
+        ((100, 0), [], "100 rows and 0 columns for 0 names"),
+        ((1, 2), ["X:A", "X:B"], "1 rows and 2 columns for 2 names"),
+        ((100, 2), ["X:A"], "100 rows and 2 columns for 1 names"),
+        ((100, 2), ["X:A", "X:A"], "columns to be clustered repeat"),
+    ],
+)
+def test_a_matrix_that_cannot_be_clustered_is_refused(
+    shape: tuple[int, int], names: list[str], told: str
+) -> None:
+    values = np.random.default_rng(1).standard_normal(shape) * 0.02
+    with pytest.raises(ContractError, match=told) as caught:
+        cluster_streams(values, names, ClusterSettings(), KAPPA)
+    assert (caught.value.code, caught.value.exit_code) == ("CLUSTER_INPUT", 3)

@@ -109,7 +109,7 @@ def _synthetic_profile(
     total = fsum(asset.Weight for asset in profile.assets)
     empty = profile.status in ("INFEASIBLE", "SKIPPED")
     c = profile.constraints
-    declared = abs(c.beta) <= c.beta_tolerance + CAP if c.beta is not None and c.beta_tolerance else True
+    neutral = c.beta is not None and c.beta_tolerance is not None and abs(c.beta) <= c.beta_tolerance + CAP
     rules = [
         _Rule("L4_STATUS", empty == bool(names), f"status {profile.status} with {len(names)} assets"),
         _Rule("L4_STATUS", profile.status != "OPTIMAL" and not profile.reason, "no reason is given"),
@@ -120,7 +120,7 @@ def _synthetic_profile(
         _Rule("L4_SUM", not abs(total - profile.totals.gross) <= SUM, "totals.gross is not the sum of rows"),
         _Rule("L4_KAPPA", not profile.conditioning.kappa < profile.conditioning.kappa_limit,
               f"kappa {profile.conditioning.kappa:.6g} is not below its limit"),
-        _Rule("L4_BETA", c.market_neutral and not declared, f"beta {c.beta} exceeds {c.beta_tolerance}"),
+        _Rule("L4_BETA", c.market_neutral and not neutral, f"beta {c.beta}, tolerance {c.beta_tolerance}"),
     ]  # fmt: skip
     found = _broken(name, rules)
     for asset in profile.assets:

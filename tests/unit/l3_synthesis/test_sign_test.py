@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from quantctl.contracts.codes import exit_of
 from quantctl.contracts.settings.sleeve import SleeveSettings
 from quantctl.contracts.settings.synthesis import SynthesisSettings
 from quantctl.contracts.stage import Loaded
@@ -77,53 +78,95 @@ def test_a_good_run_passes_and_counts_what_it_saw():
     assert judged.extra == {"atol": 0.0, "n_atoms": 5, "n_rows": 100}
 
 
-def corruptions():
-    f = good()
-    syn, raw, gates, atoms = (
-        f[k] for k in ("synthetic_returns", "returns_matrix", "synthetic_gates", "atoms")
-    )
-    moved = syn.with_columns(
-        pl.when(pl.int_range(pl.len()) == 50)
-        .then(pl.col("date") + timedelta(hours=1)).otherwise(pl.col("date")).alias("date")
-    )  # fmt: skip
-    yield "SIGNTEST_MISSING_SYNTHETIC", {"synthetic_returns": None}
-    yield "SIGNTEST_MISSING_RAW", {"returns_matrix": None}
-    yield "SIGNTEST_MISSING_ATOMS", {"atoms": None}
-    yield "SIGNTEST_MISSING_GATES", {"synthetic_gates": None}
-    yield "SIGNTEST_MISSING_GATES", {"synthetic_gates": gates.drop(SHORT)}
-    yield "SIGNTEST_LONG_MISMATCH", {"synthetic_returns": poked(syn, LONG, lambda x: -x)}
-    yield "SIGNTEST_SHORT_NOT_INVERTED", {"synthetic_returns": poked(syn, SHORT, lambda x: -x)}
-    yield (
-        "SIGNTEST_SHORT_NOT_INVERTED",
-        {"synthetic_returns": poked(syn, SHORT, lambda x: np.nextafter(x, 9))},
-    )
-    yield "SIGNTEST_NAN_MASK", {"synthetic_returns": poked(syn, LONG, float("nan"))}
-    yield "SIGNTEST_INDEX_MISMATCH", {"synthetic_returns": moved}
-    yield "SIGNTEST_INDEX_MISMATCH", {"synthetic_gates": gates.slice(1)}
-    yield "SIGNTEST_INDEX_MISMATCH", {"returns_matrix": raw.slice(1)}
-    yield "SIGNTEST_GATE_INVALID", {"synthetic_gates": poked(gates, GATED, lambda g: 1 - g)}
-    yield "SIGNTEST_GATE_INVALID", {"synthetic_gates": poked(gates, LONG, 0)}
-    yield "SIGNTEST_GATE_INVALID", {"synthetic_gates": poked(gates, GATED, 2)}
-    yield "SIGNTEST_UNMAPPED_ATOM", {"synthetic_returns": syn.with_columns(syn[LONG].alias("X:Z"))}
-    yield "SIGNTEST_UNMAPPED_ATOM", {"synthetic_returns": syn.drop(SHORT)}
-    yield "SIGNTEST_MISSING_PHYSICAL_COL", {"returns_matrix": raw.drop("X:D")}
-    yield "SIGNTEST_EMPTY_SYNTHETIC", {"synthetic_returns": syn.clear()}
-    yield "SIGNTEST_EMPTY_RAW", {"returns_matrix": raw.clear()}
-    yield "SIGNTEST_WINNER_SET", {"portfolio_candidates": SimpleNamespace(winners=[])}
-    yield "SIGNTEST_WINNER_SET", {"portfolio_candidates": None}
-    yield "SIGNTEST_INTENT_MISMATCH", {"direction": "SHORT"}
-    yield "SIGNTEST_NO_ATOMS", {"atoms": atoms.clear(), "synthetic_returns": syn.select("date"),
-                                "synthetic_gates": gates.select("date"),
-                                "portfolio_candidates": SimpleNamespace(winners=[])}  # fmt: skip
-    flat = {"returns_matrix": raw.with_columns(pl.lit(0.0).alias("X:D")),
-            "synthetic_returns": syn.with_columns(pl.lit(0.0).alias(SHORT))}  # fmt: skip
-    yield "SIGNTEST_NO_EVIDENCE", flat
+NO_WINNERS = SimpleNamespace(winners=[])
 
 
-@pytest.mark.parametrize(("code", "changed"), list(corruptions()))
-def test_a_corruption_fires_its_code_alone(code, changed):
-    found = codes(run(**changed))
-    assert [c for c in found if c != "SIGNTEST_EMPTY_SYNTHETIC" or code == c] == [code]
+def poke(name: str, column: str, value):
+    """A change of one cell of the file `name`."""
+    return lambda files: {name: poked(files[name], column, value)}
+
+
+def without(name: str, column: str):
+    return lambda files: {name: files[name].drop(column)}
+
+
+def an_hour_late(files):
+    frame = files["synthetic_returns"]
+    late = pl.when(pl.int_range(pl.len()) == 50).then(timedelta(hours=1)).otherwise(timedelta())
+    return {"synthetic_returns": frame.with_columns(pl.col("date") + late)}
+
+
+def no_atoms(files):
+    bare = {name: files[name].select("date") for name in ("synthetic_returns", "synthetic_gates")}
+    return bare | {"atoms": files["atoms"].clear(), "portfolio_candidates": NO_WINNERS}
+
+
+def flat(files):
+    return {
+        "returns_matrix": files["returns_matrix"].with_columns(pl.lit(0.0).alias("X:D")),
+        "synthetic_returns": files["synthetic_returns"].with_columns(pl.lit(0.0).alias(SHORT)),
+    }
+
+
+def stranger(files):
+    frame = files["synthetic_returns"]
+    return {"synthetic_returns": frame.with_columns(frame[LONG].alias("X:Z"))}
+
+
+@pytest.mark.parametrize(
+    ("code", "named", "change"),
+    [
+        ("SIGNTEST_MISSING_SYNTHETIC", None, lambda f: {"synthetic_returns": None}),
+        ("SIGNTEST_MISSING_RAW", None, lambda f: {"returns_matrix": None}),
+        ("SIGNTEST_MISSING_ATOMS", None, lambda f: {"atoms": None}),
+        ("SIGNTEST_MISSING_GATES", None, lambda f: {"synthetic_gates": None}),
+        ("SIGNTEST_MISSING_GATES", SHORT, without("synthetic_gates", SHORT)),
+        ("SIGNTEST_LONG_MISMATCH", LONG, poke("synthetic_returns", LONG, lambda x: -x)),
+        ("SIGNTEST_SHORT_NOT_INVERTED", SHORT, poke("synthetic_returns", SHORT, lambda x: -x)),
+        (
+            "SIGNTEST_SHORT_NOT_INVERTED",
+            SHORT,
+            poke("synthetic_returns", SHORT, lambda x: np.nextafter(x, 9)),
+        ),
+        ("SIGNTEST_NAN_MASK", LONG, poke("synthetic_returns", LONG, float("nan"))),
+        ("SIGNTEST_NAN_MASK", SHORT, poke("synthetic_gates", SHORT, None)),
+        ("SIGNTEST_NAN_MASK", SHORT, poke("returns_matrix", "X:D", None)),
+        ("SIGNTEST_INDEX_MISMATCH", None, an_hour_late),
+        ("SIGNTEST_INDEX_MISMATCH", None, lambda f: {"synthetic_gates": f["synthetic_gates"].slice(1)}),
+        ("SIGNTEST_INDEX_MISMATCH", None, lambda f: {"returns_matrix": f["returns_matrix"].slice(1)}),
+        ("SIGNTEST_GATE_INVALID", GATED, poke("synthetic_gates", GATED, lambda g: 1 - g)),
+        ("SIGNTEST_GATE_INVALID", LONG, poke("synthetic_gates", LONG, 0)),
+        ("SIGNTEST_GATE_INVALID", GATED, poke("synthetic_gates", GATED, 2)),
+        ("SIGNTEST_UNMAPPED_ATOM", "X:Z", stranger),
+        ("SIGNTEST_UNMAPPED_ATOM", SHORT, without("synthetic_returns", SHORT)),
+        ("SIGNTEST_MISSING_PHYSICAL_COL", SHORT, without("returns_matrix", "X:D")),
+        ("SIGNTEST_EMPTY_RAW", None, lambda f: {"returns_matrix": f["returns_matrix"].clear()}),
+        ("SIGNTEST_EMPTY_SYNTHETIC", None, lambda f: {"synthetic_returns": f["synthetic_returns"].clear()}),
+        ("SIGNTEST_WINNER_SET", None, lambda f: {"portfolio_candidates": NO_WINNERS}),
+        ("SIGNTEST_WINNER_SET", None, lambda f: {"portfolio_candidates": None}),
+        ("SIGNTEST_NO_EVIDENCE", SHORT, flat),
+    ],
+)
+def test_a_corruption_fires_its_code_alone_and_names_its_atom(code, named, change):
+    found = run(**change(good())).findings
+    assert [(f.level, f.code, f.symbol) for f in found] == [("ERROR", code, named)]
+    assert exit_of(code) == 1
+
+
+def test_a_run_without_atoms_has_examined_nothing():
+    judged = run(**no_atoms(good()))
+    assert {f.code for f in judged.findings} == {"SIGNTEST_EMPTY_SYNTHETIC", "SIGNTEST_NO_ATOMS"}
+    assert exit_of("SIGNTEST_NO_ATOMS") == 1
+    assert not any(judged.checked.values())
+
+
+def test_each_atom_against_the_intent_of_the_sleeve_is_named():
+    found = run(direction="SHORT").findings
+    assert [(f.level, f.code, f.symbol) for f in found] == [
+        ("ERROR", "SIGNTEST_INTENT_MISMATCH", LONG),
+        ("ERROR", "SIGNTEST_INTENT_MISMATCH", GATED),
+    ]
+    assert exit_of("SIGNTEST_INTENT_MISMATCH") == 1
 
 
 def solver(**changes):

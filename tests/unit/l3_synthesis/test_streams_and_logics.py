@@ -130,6 +130,24 @@ def test_the_deploy_gate_is_that_of_the_next_bar():
     assert table["atoms"]["deploy_gate"].to_list() == [0]
 
 
+def test_rows_dropped_for_warm_up_are_told_and_counted():
+    rng = np.random.default_rng(6)
+    frame = matrix({"X:A": rng.normal(0, 0.02, 80), "X:B": rng.normal(0, 0.02, 80)})
+    winners = [winner("X:A", "momentum", "LONG"), winner("X:B", "reversion", "SHORT")]
+    outcome = synthesised(winners, frame, momentum_window=10, reversion_window=30)
+    told = [(f.level, f.code, f.details) for f in outcome.findings]
+    assert told == [("INFO", "SYNTHESIS_WARMUP", {"dropped_rows": 30})]
+    assert outcome.outputs["synthetic_returns"]["date"].equals(frame["date"].slice(30))
+    assert (outcome.metrics["rows"], outcome.metrics["dropped_rows"]) == (50, 30)
+
+
+def test_without_a_gate_no_row_is_dropped():
+    frame = matrix({"X:A": np.random.default_rng(6).normal(0, 0.02, 80)})
+    outcome = synthesised([winner("X:A", "rating_all", "LONG")], frame)
+    assert outcome.findings == []
+    assert outcome.outputs["synthetic_returns"].height == 80
+
+
 def test_underscores_in_symbols_and_logics_stay_whole():
     frame = matrix({"X:A_B.P": np.full(30, 0.01)})
     atoms = synthesised([winner("X:A_B.P", "vol_breakout", "SHORT")], frame).outputs["atoms"]

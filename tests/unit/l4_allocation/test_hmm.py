@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from quantctl.steps.l4_allocation import hmm
 from quantctl.steps.l4_allocation.hmm import read_hmm
 
 
@@ -42,6 +43,15 @@ def test_a_single_jump_in_a_flat_series_is_not_accepted():
     market = np.zeros(120)
     market[60] = 0.1
     assert not read_hmm(market).accepted
+
+
+@pytest.mark.parametrize("seed", [5, 16, 22])
+def test_a_fit_that_still_gains_after_all_iterations_is_not_accepted(seed, monkeypatch):
+    market = normal(seed, 60)
+    reading = read_hmm(market)
+    assert (reading.state, reading.accepted, reading.reason) == ("NORMAL", False, "HMM_NOT_CONVERGED")
+    monkeypatch.setattr(hmm, "MAX_ITERATIONS", 100_000)
+    assert read_hmm(market).reason != "HMM_NOT_CONVERGED"
 
 
 @pytest.mark.parametrize("draw", [normal, heavy])

@@ -231,6 +231,16 @@ def test_the_stage_books_a_thin_reference_as_a_warning():
     assert ("WARN", "REGIME_REFERENCE_THIN") in {(f.level, f.code) for f in outcome.findings}
 
 
+def test_the_stage_tells_of_a_model_that_did_not_converge():
+    series = noise(80, seed=9)
+    frame = matrix(80).with_columns(pl.Series(f"X:S{i}", series) for i in range(8))
+    outcome = detect_regime(frame, SimpleNamespace(column_roles=roles(range(8), ())), TABLES, params(), RUN)
+    assert [(f.level, f.code, f.details) for f in outcome.findings] == [
+        ("INFO", "HMM_NOT_CONVERGED", {"n": 80})
+    ]
+    assert (outcome.outputs["regime"].hmm.accepted, outcome.outputs["regime"].hmm.state) == (False, "NORMAL")
+
+
 def test_later_bars_change_no_earlier_reading():
     frame, table = matrix(200), roles(range(6), ())
     early = market_returns(frame.head(120), table, 500)[0]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quantctl.contracts.errors import SolverFailed
 from quantctl.contracts.settings.allocation import BarbellSettings, HrpSettings
 from quantctl.steps.l4_allocation.caps import cluster_groups, effective_caps
 from quantctl.steps.l4_allocation.equal_weight import equal_weight
@@ -125,7 +126,10 @@ def _equal(problem: Problem) -> Result:
     assert result.weights is not None
     if primal_violation(problem, result.weights) <= 1e-9:
         return result
-    projected = project_capped(result.weights, problem)
+    try:
+        projected = project_capped(result.weights, problem)
+    except SolverFailed as failure:
+        return Result(None, "SOLVER_FAILED", attempts=(Attempt("projection", "SOLVER_FAILED", failure.code),))
     if projected is None:
         return Result(None, "SOLVER_FAILED", attempts=(Attempt("projection", "SOLVER_FAILED"),))
     distance = float(np.abs(projected - result.weights).sum())

@@ -65,7 +65,9 @@ def of_profiles(solved: list[Solved], ids: dict[str, str], model: RiskModel) -> 
                 profile=one.profile, **one.first.notes,
             ))  # fmt: skip
         if one.reason == "BARBELL_DEGENERATE":
-            found.append(_finding("WARN", "BARBELL_DEGENERATE", "one cluster: no barbell"))
+            found.append(_finding(
+                "WARN", "BARBELL_DEGENERATE", f"{one.profile}: one cluster, no barbell", profile=one.profile
+            ))  # fmt: skip
         if one.status == "FALLBACK":
             found.append(_finding(
                 "WARN", "ALLOCATION_FALLBACK", f"{one.profile} was replaced by {one.used}: {one.reason}",

@@ -18,11 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quantctl.contracts.errors import SolverFailed
 from quantctl.contracts.settings.allocation import HrpSettings
 from quantctl.steps.l2_selection.ward import Merge, ward_linkage
 from quantctl.steps.l4_allocation.certificate import explain_infeasibility
 from quantctl.steps.l4_allocation.kkt import active_names, primal_violation
-from quantctl.steps.l4_allocation.problem import Attempt, Kkt, Problem, Result, Status
+from quantctl.steps.l4_allocation.problem import Attempt, Kkt, Problem, Result
 from quantctl.steps.l4_allocation.projection import project_capped
 
 Array = NDArray[np.float64]
@@ -45,8 +46,8 @@ def hrp(problem: Problem, options: HrpSettings | None = None) -> Result:
     `options` : distance, linkage, leaf order and split risk; they change the answer and stand in `notes`.
 
     With a diagonal Σ, no active bound and `split_risk: variance` the weights are inverse variances for
-    any tree. Statuses: OPTIMAL (sum, bounds, rows and splits verified) or INFEASIBLE with certificate.
-    O(N² log N).
+    any tree. Statuses: OPTIMAL (sum, bounds, rows and splits verified), INFEASIBLE with certificate,
+    SOLVER_FAILED where the projection did not converge. O(N² log N).
     """
     options = options or HrpSettings()
     if problem.size == 1:
@@ -155,12 +156,16 @@ def _finished(problem: Problem, weights: Array, splits: list[Split], notes: dict
     attempts = [Attempt("hierarchical", "OPTIMAL", None, len(splits))]
     warnings: tuple[str, ...] = ()
     if primal_violation(problem, weights) > FEASIBLE:
-        projected = project_capped(weights, problem)
+        try:
+            projected = project_capped(weights, problem)
+        except SolverFailed as failure:
+            attempts.append(Attempt("projection", "SOLVER_FAILED", failure.code))
+            return Result(None, "SOLVER_FAILED", attempts=tuple(attempts))
         if projected is None:
             certificate = explain_infeasibility(problem)
-            status: Status = "SOLVER_FAILED" if certificate is None else "INFEASIBLE"
-            attempts.append(Attempt("projection", status, certificate["code"] if certificate else None))
-            return Result(None, status, attempts=tuple(attempts), certificate=certificate)
+            assert certificate is not None
+            attempts.append(Attempt("projection", "INFEASIBLE", certificate["code"]))
+            return Result(None, "INFEASIBLE", attempts=tuple(attempts), certificate=certificate)
         notes["projection_l1"] = float(np.abs(projected - weights).sum())
         weights, warnings = projected, ("HRP_PROJECTED",)
         attempts.append(Attempt("projection", "OPTIMAL"))

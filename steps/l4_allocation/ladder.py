@@ -187,8 +187,11 @@ def failure_code(result: Result) -> str:
     """The typed reason of a result that was not accepted."""
     if result.certificate is not None:
         return str(result.certificate["code"])
-    if result.status in ("DEGENERATE_INPUT", "INSUFFICIENT_HISTORY") and result.attempts:
-        return result.attempts[-1].code or result.status
+    last = result.attempts[-1] if result.attempts else None
+    if last is not None and (
+        result.status in ("DEGENERATE_INPUT", "INSUFFICIENT_HISTORY") or last.rung == "projection"
+    ):
+        return last.code or result.status
     return result.status
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.contracts.errors import SolverFailed
+from quantctl.steps.l4_allocation.certificate import explain_infeasibility
 from quantctl.steps.l4_allocation.kkt import primal_violation
 from quantctl.steps.l4_allocation.problem import Problem
 
@@ -30,12 +31,12 @@ def project_capped(weights: Array, problem: Problem) -> Array | None:
 
     Raises
     ------
-    SolverFailed : `PROJECTION_FAILED` where the solver ends without a point
+    SolverFailed : `PROJECTION_FAILED` where the solver ends without a point and no certificate says why
     """
     if primal_violation(problem, weights) <= 1e-12:
         return weights.copy()
     outcome, point = _solve(weights, problem)
-    if point is None and "Infeasible" in outcome:
+    if point is None and "Infeasible" in outcome and explain_infeasibility(problem) is not None:
         return None
     if point is None or primal_violation(problem, point) > FEASIBLE:
         raise SolverFailed("PROJECTION_FAILED", f"the projection on the caps ended as {outcome}")

@@ -64,10 +64,10 @@ def estimate_risk_model(
     has a standard deviation above 1e-9 per bar
     """
     if not np.isfinite(returns).all():
-        raise ContractError("NONFINITE_INPUT", "the streams hold a value that is not finite")
+        raise ContractError("NONFINITE_INPUT", "the streams hold a value that is not finite", where="returns")
     keep = returns.std(axis=0) > DEAD
     if not keep.any():
-        raise ContractError("DEGENERATE_INPUT", "no stream has any variance in the window")
+        raise ContractError("DEGENERATE_INPUT", "no stream has any variance in the window", where="returns")
     live = np.ascontiguousarray(returns[:, keep])
     estimate = estimate_covariance(live, method, options, seed)
     conditioned = condition_correlation(estimate.corr, kappa_max, floor=ridge_floor)

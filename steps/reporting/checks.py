@@ -31,6 +31,7 @@ REQUIRED = (
     "resolved_manifest", "audit_ledger", "returns_matrix", "synthetic_returns", "portfolio_optimized_v2",
     "portfolio_flattened", "atoms", "synthetic_gates",
 )  # fmt: skip
+ATOM_TYPES = {"atom": pl.String, "symbol": pl.String, "factor": pl.Int8, "deploy_gate": pl.Int8}
 SIGN = {"PRE": "sign_test_pre_opt", "POST": "sign_test"}
 
 
@@ -132,13 +133,14 @@ def _sign_tests(evidence: Evidence) -> None:
 
 def _verdict_holds(verdict: Mapping[str, Any]) -> tuple[bool, str]:
     """Whether a sign verdict has no error, counts that match its findings, and examined atoms."""
-    findings = verdict.get("findings")
+    findings, checked = verdict.get("findings"), verdict.get("checked")
     listed = findings if isinstance(findings, list) else []
-    errors = sum(f.get("level") == "ERROR" for f in listed)
-    warnings = sum(f.get("level") == "WARN" for f in listed)
-    atoms = (verdict.get("checked") or {}).get("atoms", 0)
+    levels = [f.get("level") if isinstance(f, Mapping) else "ERROR" for f in listed]
+    errors, warnings = levels.count("ERROR"), levels.count("WARN")
+    atoms = checked.get("atoms", 0) if isinstance(checked, Mapping) else 0
+    examined = isinstance(atoms, int) and atoms > 0
     consistent = (verdict.get("errors", 1), verdict.get("warnings", 1)) == (errors, warnings)
-    ok = errors == 0 and consistent and atoms > 0 and verdict.get("status") in ("PASS", "WARN")
+    ok = errors == 0 and consistent and examined and verdict.get("status") in ("PASS", "WARN")
     return ok, f"{errors} errors over {atoms} atoms; status {verdict.get('status')}"
 
 
@@ -155,13 +157,20 @@ def _returns(evidence: Evidence) -> None:
 
 
 def _sound(frame: pl.DataFrame) -> bool:
-    if frame.columns[0] != "date" or frame["date"].null_count():
+    if frame.columns[0] != "date" or not dated(frame):
         return False
     values = frame.drop("date")
     if any(dtype != pl.Float64 for dtype in values.dtypes):
         return False
     array = values.to_numpy()
     return _rises(frame) and bool(((array >= -1.0) & (array <= 5.0)).all())
+
+
+def dated(frame: pl.DataFrame) -> bool:
+    """Whether `frame` has a column `date` of instants, none of them null."""
+    if "date" not in frame.columns:
+        return False
+    return isinstance(frame["date"].dtype, pl.Datetime) and frame["date"].null_count() == 0
 
 
 def _rises(frame: pl.DataFrame) -> bool:
@@ -205,6 +214,10 @@ def _conservation(evidence: Evidence, solver: Any, physical: Any) -> None:
     atoms = evidence.frame("atoms")
     if solver is None or physical is None or atoms is None:
         return
+    if not _usable(atoms):
+        message = f"the atom table needs {', '.join(ATOM_TYPES)} without nulls"
+        evidence.check(False, "ATOMIC_PARSE", "ATOMIC_CONSERVATION", message)
+        return
     table = {row["atom"]: row for row in atoms.iter_rows(named=True)}
     wrong = sorted(set(solver.profiles) ^ set(physical.profiles))
     for name in sorted(set(solver.profiles) & set(physical.profiles)):
@@ -212,6 +225,13 @@ def _conservation(evidence: Evidence, solver: Any, physical: Any) -> None:
             wrong.append(name)
     message = f"recomputed from the atoms, {wrong} differ" if wrong else "every sum follows from the atoms"
     evidence.check(not wrong, "ATOMIC_PARSE", "ATOMIC_CONSERVATION", message)
+
+
+def _usable(atoms: pl.DataFrame) -> bool:
+    return all(
+        name in atoms.columns and atoms[name].dtype == kind and atoms[name].null_count() == 0
+        for name, kind in ATOM_TYPES.items()
+    )
 
 
 def _flat_equals(solver: Any, physical: Any, table: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -16,7 +16,7 @@ from quantctl.contracts.settings.allocation import AllocationSettings
 from quantctl.contracts.settings.features import FeaturesSettings
 from quantctl.contracts.settings.sleeve import SleeveSettings
 from quantctl.contracts.stage import Finding, Judgement, Outcome, RunFacts, StageParams, gate, stage
-from quantctl.steps.reporting.checks import Evidence, required, run_checks
+from quantctl.steps.reporting.checks import Evidence, dated, required, run_checks
 from quantctl.steps.reporting.ledger_checks import Files, check_ledger
 
 Record = Mapping[str, Any]
@@ -132,7 +132,7 @@ def _stats(evidence: Evidence) -> dict[str, Any]:
     """Informational figures of the returns matrix and the atom table."""
     matrix, atoms = evidence.frame("returns_matrix"), evidence.frame("atoms")
     n_atoms = 0 if atoms is None else atoms.height
-    if matrix is None or matrix.is_empty() or "date" not in matrix.columns:
+    if matrix is None or matrix.is_empty() or not dated(matrix):
         return {"n_days": 0, "n_symbols": 0, "n_atoms": n_atoms}
     dates = matrix["date"].cast(pl.Date)
     weekdays = set(dates.dt.weekday().to_list())

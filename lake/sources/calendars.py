@@ -86,10 +86,11 @@ def _from_library(code: str, start: date, end: date) -> pl.DataFrame:
             start=(start - timedelta(days=7)).isoformat(),
             end=(end + timedelta(days=7)).isoformat(),
         )
-    except exchange_calendars.errors.CalendarError as problem:
+    except (exchange_calendars.errors.CalendarError, ValueError, OverflowError) as problem:
         raise DataMissing(
-            "CALENDAR_RANGE", f"calendar {code} has no such range: {problem}", where=code
-        ) from None
+            "CALENDAR_RANGE", f"calendar {code} has no sessions from {start} to {end}: {problem}",
+            where=code, remedy="correct or remove the rows with dates that no exchange has known",
+        ) from None  # fmt: skip
     schedule = calendar.schedule.loc[start.isoformat() : end.isoformat()]
     days = pl.Series([stamp.date() for stamp in schedule.index], dtype=pl.Date)
     opens, closes = (_instants(schedule[column]) for column in ("open", "close"))

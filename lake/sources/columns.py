@@ -162,7 +162,7 @@ def prefixed(symbols: pl.Series, exchange: str | None, where: str) -> pl.Series:
     names = symbols.unique(maintain_order=True).drop_nulls().to_list()
     table = {name: _canonical(name.strip().upper(), exchange, where) for name in names}
     if symbols.null_count():
-        raise ConfigError("IMPORT_SYMBOL", "a row has no symbol", where=where)
+        raise _unnamed("a row has no symbol", where)
     return symbols.replace_strict(table, return_dtype=pl.String)
 
 
@@ -173,5 +173,10 @@ def _canonical(name: str, exchange: str | None, where: str) -> str:
         )
     full = name if ":" in name else f"{exchange}:{name}".upper()
     if not is_symbol(full):
-        raise ConfigError("IMPORT_SYMBOL", f"{full!r} is not EXCHANGE:SYMBOL", where=where)
+        raise _unnamed(f"{full!r} is not EXCHANGE:SYMBOL", where)
     return full
+
+
+def _unnamed(message: str, where: str) -> ConfigError:
+    remedy = "name each row's symbol EXCHANGE:SYMBOL, as in BINANCE:BTCUSDT; nothing was committed"
+    return ConfigError("IMPORT_SYMBOL", message, where=where, remedy=remedy)

@@ -57,7 +57,10 @@ def symbol_in(path: Path) -> str:
     stem = path.name.partition(".")[0]
     tokens = [token for token in re.split(r"[-_ ]", stem) if _NAME.fullmatch(token) and not token.isdigit()]
     if len(tokens) != 1:
-        raise ConfigError("IMPORT_SYMBOL", f"{path.name} does not name one instrument", where=str(path))
+        raise ConfigError(
+            "IMPORT_SYMBOL", f"{path.name} does not name one instrument", where=str(path),
+            remedy="name the file after its instrument, as in klines_BTCUSDT.json",
+        )  # fmt: skip
     perpetual = "/futures/um/" in path.as_posix()
     return tokens[0] + (".P" if perpetual else "")
 

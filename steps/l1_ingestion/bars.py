@@ -48,14 +48,19 @@ def session_dates(frame: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
     midnight = pl.col("stamp").dt.time() == pl.time(0)
     if frame.select(midnight.all()).item():
         return frame.with_columns(label.alias("date"))
-    opens = sessions.select("code", pl.col("date").alias("held"), "open", "close").sort("open")
+    spans = {
+        "held": "date",
+        "held_from": "open",
+        "held_to": "close",
+    }  # `open` and `close` are prices of a bar
+    opens = sessions.select("code", **{name: pl.col(own) for name, own in spans.items()}).sort("held_from")
     found = frame.with_row_index("row").sort("stamp").join_asof(
-        opens, left_on="stamp", right_on="open", by_left="calendar", by_right="code",
+        opens, left_on="stamp", right_on="held_from", by_left="calendar", by_right="code",
         strategy="backward", check_sortedness=False,
     )  # fmt: skip
-    held = pl.when(pl.col("stamp") < pl.col("close")).then(pl.col("held"))
+    held = pl.when(pl.col("stamp") < pl.col("held_to")).then(pl.col("held"))
     dated = found.sort("row").with_columns(pl.when(midnight).then(label).otherwise(held).alias("date"))
-    return dated.drop("row", "held", "open", "close")
+    return dated.drop("row", *spans)
 
 
 def check_bars(

@@ -57,7 +57,10 @@ def backfill_features(
         for s in sorted(failed)[:50]
     ]
     if computed.is_empty():
-        nothing = DataMissing("FEATURE_FETCH_ZERO", "no symbol in scope has bars")
+        nothing = DataMissing(
+            "FEATURE_FETCH_ZERO", "no symbol in scope has bars", where=scope[0] if scope else "",
+            remedy="quantctl data import their bars first, or name other symbols",
+        )  # fmt: skip
         return Outcome(
             {"feature_ingest_coverage": coverage},
             findings=findings,

@@ -32,7 +32,7 @@ from quantctl.workflows.runtime import Runtime, current
 from quantctl.workflows.session import Session, params_of
 
 log = logging.getLogger("quantctl.runner")
-LIVE_SECONDS = 2.0  # how stale the files of the SQL surface may be while a run is live
+LIVE_SECONDS = 5.0  # how stale the files of the SQL surface may be while a run is live
 
 
 def execute(payload: dict[str, Any]) -> dict[str, Any]:

@@ -66,3 +66,50 @@ def test_candidates_are_found_published_and_kept(lake):
     assert set(rows["direction"]) == {"LONG", "SHORT"}
     again = call(find_candidates, lake, request, "scan2")
     assert [f.code for f in again.findings] == ["CANDIDATES_KEPT"] * 2
+
+
+def test_a_scanner_ranked_by_another_timeframe_says_that_it_was_ranked_by_daily_bars(lake):
+    own = as_json(definitions(("binance_spot_rating_ma_long",)))
+    found = call(find_candidates, lake, CandidatesRequest(scanners=own, refresh=True), "daily")
+    assert [(f.level, f.code) for f in found.findings] == [("INFO", "SCAN_FIELD_DAILY")]
+    assert found.findings[0].message.startswith("binance_spot_rating_ma_long is ranked by daily bars, not ")
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_a_scanner_that_finds_nothing_commits_nothing_unless_it_may_be_empty(lake, optional):
+    name = "binance_spot_rating_all_short"
+    impossible = {"field": "Recommend.All", "op": "less", "value": -0.999}
+    own = as_json(definitions((name,)))
+    own[name] |= {"filters": {"none": impossible}, "optional": optional}
+    before = len(lake.history())
+    found = call(find_candidates, lake, CandidatesRequest(scanners=own, refresh=True), f"none{optional}")
+    if optional:
+        assert found.error is None
+        assert found.metrics["rows"] == {name: 0}
+    else:
+        assert (found.error.code, found.error.exit_code) == ("SCANNER_EMPTY", 3)
+        assert found.error.where == name
+        assert "'filter.none': 0" in found.error.message
+        assert "quantctl data features" in found.error.remedy
+        assert found.outputs["candidates_export"]["candidates"] == []
+        assert len(lake.history()) == before
+
+
+def test_a_scope_of_which_no_symbol_has_bars_gains_no_features(lake):
+    before = len(lake.history())
+    found = call(backfill_features, lake, ScopeRequest(symbols=("BINANCE:NOPEUSDT",)), "nobody")
+    assert (found.error.code, found.error.exit_code) == ("FEATURE_FETCH_ZERO", 3)
+    assert found.error.where == "BINANCE:NOPEUSDT"
+    assert "quantctl data import" in found.error.remedy
+    told = [(f.level, f.code, f.symbol) for f in found.findings]
+    assert told == [("WARN", "FEATURE_NO_BARS", "BINANCE:NOPEUSDT")]
+    assert found.outputs["feature_ingest_coverage"].status == "FAIL"
+    assert len(lake.history()) == before
+
+
+def test_a_symbol_without_bars_lowers_the_coverage_of_a_backfill(lake):
+    known = lake.snapshot().table("bars_1d")["symbol"][0]
+    found = call(backfill_features, lake, ScopeRequest(symbols=(known, "BINANCE:NOPEUSDT")), "half")
+    assert ("FEATURE_NO_BARS", "BINANCE:NOPEUSDT") in [(f.code, f.symbol) for f in found.findings]
+    coverage = found.outputs["feature_ingest_coverage"]
+    assert (coverage.coverage, coverage.failed_symbols) == (0.5, ["BINANCE:NOPEUSDT"])

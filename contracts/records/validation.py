@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from quantctl.contracts.records.verdict import Verdict
 
@@ -21,11 +21,14 @@ class Check(BaseModel):
 
 
 class AtomicValidation(Verdict):
-    """A verdict with every check, the files it saw and figures of the returns matrix."""
+    """A verdict with every check, the files it saw and figures of the returns matrix.
+
+    A gate that could not judge has only its verdict: no checks, and null for whether it asks for the sign.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    require_sign_gate: bool
-    artifacts: dict[str, dict[str, Any]]
-    stats: dict[str, Any]
-    checks: list[Check]
+    require_sign_gate: bool | None = None
+    artifacts: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    stats: dict[str, Any] = Field(default_factory=dict)
+    checks: list[Check] = Field(default_factory=list)

@@ -37,13 +37,13 @@ def message(kit, judgement, code):
         ("returns_matrix", b"PAR1", "ATOMIC_RETURNS_PARSE", "the returns matrix is readable"),
         ("portfolio_flattened", b"[]", "ATOMIC_FLATTEN_PARSE", "portfolio_flattened is strict JSON"),
         ("portfolio_flattened", b'{"a":1,"a":2}', "ATOMIC_FLATTEN_PARSE", "portfolio_flattened is strict"),
-        ("sign_test_pre_opt", b"{", "ATOMIC_SIGN_TEST_PRE_PARSE", "sign_test_pre_opt.json is not strict JSON"),
+        ("sign_test_pre_opt", b"{", "ATOMIC_SIGN_TEST_PRE_PARSE", "sign_test_pre_opt.json is not"),
         ("sign_test", b"[]", "ATOMIC_SIGN_TEST_POST_PARSE", "sign_test.json is not strict JSON"),
         ("sign_test", None, "ATOMIC_SIGN_TEST_POST_MISSING", "sign_test.json is absent"),
         ("sign_test_pre_opt", b'{"findings":["x"]}', "ATOMIC_SIGN_TEST_PRE_FAIL", "1 errors over 0 atoms"),
         ("sign_test_pre_opt", b'{"checked":3}', "ATOMIC_SIGN_TEST_PRE_FAIL", "0 errors over 0 atoms"),
     ],
-)  # fmt: skip
+)
 def test_bytes_without_meaning_are_told_by_code_and_name(memory_run, kit, name, data, code, says):
     if data is None:
         del memory_run.files[kit.path(name)]

@@ -73,6 +73,7 @@ def failed(gate: GateSpec, root: Path) -> tuple[str, int, list[tuple[str, str]],
         ("candidates", "CANDIDATES_PARSE", 3),
         ("sign_test.pre_opt", "SIGN_TEST_PRE_OPT_PARSE", 1),
         ("sign_test.post_opt", "SIGN_TEST_POST_OPT_PARSE", 1),
+        ("atomic_validation", "ATOMIC_VALIDATION_PARSE", 1),
     ],
 )
 def test_a_gate_that_breaks_on_its_inputs_is_a_failed_gate_not_a_crash(
@@ -90,6 +91,8 @@ def test_a_gate_that_breaks_on_its_inputs_is_a_failed_gate_not_a_crash(
         ("sign_test.pre_opt", "SIGN_TEST_PRE_OPT_NOTHING_CHECKED", 1),
         ("sign_test.post_opt", "SIGN_TEST_POST_OPT_NOTHING_CHECKED", 1),
         ("regime", "REGIME_NOTHING_CHECKED", 1),
+        ("ledger", "LEDGER_NOTHING_CHECKED", 1),
+        ("atomic_validation", "ATOMIC_VALIDATION_NOTHING_CHECKED", 1),
     ],
 )
 @pytest.mark.parametrize("checked", [{}, {"rows": 0}], ids=["no counts", "zero"])

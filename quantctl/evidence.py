@@ -32,7 +32,7 @@ def verify_ledger(places: Places, run_id: str, *, head: str | None = None) -> di
     terminal = anchor is not None and anchor["state"] in runs.TERMINAL
     if not findings:
         findings = verify_chain(records, anchor, terminal=terminal)
-        findings += _artifacts(root, records)
+        findings += _artifacts(root, [record for record in records if _complete(record)])
         findings += _given_head(records, head) + _head_file(root, records)
     return {
         "run_id": run_id,
@@ -80,9 +80,21 @@ def _head_file(root: Path, records: Sequence[Mapping[str, Any]]) -> list[Finding
         head = parse_strict((root / "audit_head.json").read_bytes())
     except (FileNotFoundError, QuantError):
         return [_error("LEDGER_HEAD_MISSING", "audit_head.json is missing or unreadable")]
-    if not records or head.get("seq") != records[-1]["seq"] or head.get("hash") != records[-1]["hash"]:
+    if not isinstance(head, dict):
+        return [_error("LEDGER_HEAD_MISSING", "audit_head.json is no object")]
+    last = records[-1] if records else {}
+    if not records or (head.get("seq"), head.get("hash")) != (last.get("seq"), last.get("hash")):
         return [_error("LEDGER_TRUNCATED", "audit_head.json names another head than the file has")]
     return []
+
+
+def _complete(record: Mapping[str, Any]) -> bool:
+    """Whether a line that the chain may have refused still says which files it stands for."""
+    outputs = record.get("outputs")
+    return {"type", "attempt"} <= set(record) and isinstance(outputs, list) and all(
+        isinstance(o, dict) and isinstance(o.get("path"), str) and isinstance(o.get("sha256"), str)
+        for o in outputs
+    )  # fmt: skip
 
 
 def _artifacts(root: Path, records: Sequence[Mapping[str, Any]]) -> list[Finding]:

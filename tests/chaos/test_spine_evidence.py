@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from quantctl.cli import main
 from quantctl.lake.state import default_url
 from quantctl.sdk import QuantSDK
 
@@ -83,6 +84,31 @@ def test_a_changed_ledger_file_is_found(
     report = sdk(copy).verify_ledger("ok")
     assert not report["ok"]
     assert code in [finding["code"] for finding in report["findings"]]
+
+
+@pytest.mark.parametrize("head", [None, b"{", b"[]", b'{"seq":NaN}'], ids=["absent", "cut", "list", "NaN"])
+def test_a_ledger_without_a_head_is_not_taken_for_whole(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], head: bytes | None
+) -> None:
+    path = run_dir(copy, "ok") / "audit_head.json"
+    path.unlink() if head is None else path.write_bytes(head)
+    report = sdk(copy).verify_ledger("ok")
+    found = [(f["level"], f["code"], f["message"]) for f in report["findings"]]
+    assert [(level, code) for level, code, _ in found] == [("ERROR", "LEDGER_HEAD_MISSING")]
+    assert found[0][2].startswith("audit_head.json is ")
+    assert not report["ok"]
+    monkeypatch.setenv("TV_DATA_DIR", str(copy))
+    monkeypatch.setenv("TV_STATE_URL", default_url(copy))
+    assert main(["ledger", "verify", "ok", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "LEDGER_HEAD_MISSING"
+
+
+@pytest.mark.parametrize("line", ["{}", '{"type":"stage"}', '{"outputs":3,"type":"stage"}'])
+def test_a_record_without_its_fields_is_found_and_stops_nothing(copy: Path, line: str) -> None:
+    path = run_dir(copy, "ok") / "audit.jsonl"
+    path.write_text(path.read_text() + line + "\n")
+    report = sdk(copy).verify_ledger("ok")
+    assert {"LEDGER_PARSE", "LEDGER_TRUNCATED"} <= {finding["code"] for finding in report["findings"]}
 
 
 def test_a_changed_artifact_is_told_apart_from_a_changed_ledger(copy: Path) -> None:

@@ -139,10 +139,15 @@ def answer(snapshot: Snapshot, query: str) -> pl.DataFrame:
         try:
             kinds = [statement.type for statement in connection.extract_statements(query)]
             if kinds != [duckdb.StatementType.SELECT]:
-                raise ConfigError("LAKE_SQL", "only one SELECT can be answered", where="query")
+                raise _unanswered("only one SELECT can be answered")
             return pl.DataFrame(connection.sql(query))
         except duckdb.Error as problem:
-            raise ConfigError("LAKE_SQL", str(problem).splitlines()[0], where="query") from None
+            raise _unanswered(str(problem).splitlines()[0]) from None
+
+
+def _unanswered(message: str) -> ConfigError:
+    remedy = "give one SELECT over the tables of the snapshot; SHOW TABLES lists them"
+    return ConfigError("LAKE_SQL", message, where="query", remedy=remedy)
 
 
 def _settings(snapshot: Snapshot) -> tuple[str, ...]:

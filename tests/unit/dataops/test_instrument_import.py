@@ -236,3 +236,17 @@ def test_candidates_below_the_floor_of_completeness_fail_without_consent(venue, 
     )
     assert accepted.error is None
     assert accepted.outputs["metadata_report"]["candidates"]["share"] == 1.0
+
+
+def test_rules_newer_than_the_bars_they_serve_are_told_as_backdated(venue, tmp_path, call):
+    path, cand = tmp_path / "bars.csv", tmp_path / "cand.json"
+    rows = [f"BINANCE:AAAUSDT,{day},1,2,1,1.5,3" for day in (D1, D3)]
+    path.write_text("symbol,date,o,h,l,c,v\n" + "\n".join(rows))
+    cand.write_text(json.dumps([{"symbol": "BINANCE:AAAUSDT", "scanner": "s", "direction": "LONG"}]))
+    call(import_files, venue.lake, ImportRequest(paths=(str(path),)), "bars")
+    call(import_files, venue.lake, ImportRequest(paths=(str(cand),), table="candidates", as_of=D1), "cand")
+    venue(D2, [instrument("AAAUSDT")])
+    found = call(check_rules, venue.lake, PlainRequest(as_of=D1), "check")
+    assert found.error is None
+    told = [(f.level, f.code, f.details) for f in found.findings]
+    assert told == [("WARN", "METADATA_BACKDATED", {"symbols": 1})]

@@ -134,10 +134,20 @@ def rules(status, provenance="venue"):
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [("TRADING", "OK"), ("BREAK", "HALTED"), ("DELISTED", "DELISTED"), ("CLOSE", "DELISTED")],
+    [
+        ("TRADING", ("OK", None, True)),
+        ("BREAK", ("HALTED", "VENUE_HALTED", False)),
+        ("DELISTED", ("DELISTED", "VENUE_DELISTED", False)),
+        ("CLOSE", ("DELISTED", "VENUE_DELISTED", False)),
+    ],
 )
 def test_the_venue_says_what_is_halted_or_delisted(status, expected):
-    assert verdict(series(), metadata=rules(status))[0] == expected
+    assert verdict(series(), metadata=rules(status)) == expected
+    assert verdict(series(), metadata=rules(status), strict=False) == expected
+    found = health(series(), metadata=rules(status)).findings
+    assert [tuple(row) for row in found.select("code", "severity", "reason").rows()] == (
+        [] if expected[1] is None else [(expected[1], "hard", status)]
+    )
 
 
 def test_a_backdated_status_is_no_evidence():

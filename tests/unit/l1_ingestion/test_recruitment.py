@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
+import pytest
 
 from quantctl.contracts.settings.whole import Settings
 from quantctl.contracts.stage import RunFacts
@@ -16,13 +17,18 @@ AS_OF = START + timedelta(days=DAYS - 1)
 NAMES = ["BINANCE:AAAUSDT", "BINANCE:BBBUSDT", "BINANCE:BTCUSDT"]
 
 
-def stage_result(candidates=NAMES, adv=1e8, benchmarks=("BINANCE:BTCUSDT",), stale=(), total_limit=200):
+def stage_result(
+    candidates=NAMES, adv=1e8, benchmarks=("BINANCE:BTCUSDT",), stale=(), total_limit=200,
+    vol=0.03, vol_min=0.0,
+):  # fmt: skip
     settings = Settings()
     params = RecruitParams(**{name: getattr(settings, name) for name in RecruitParams.model_fields})
     params = params.model_copy(
         update={
             "backtest": params.backtest.model_copy(update={"benchmark_symbols": benchmarks}),
-            "universe": params.universe.model_copy(update={"total_limit": total_limit}),
+            "universe": params.universe.model_copy(
+                update={"total_limit": total_limit, "daily_vol_min": vol_min}
+            ),
         }
     )
     run = RunFacts(
@@ -52,7 +58,9 @@ def stage_result(candidates=NAMES, adv=1e8, benchmarks=("BINANCE:BTCUSDT",), sta
             threshold=168.0, reason=pl.lit(""),
         ),
         lake_sessions=pl.DataFrame(schema={"code": pl.String, "date": pl.Date}),
-        lake_features_latest=table.with_columns(date=pl.lit(AS_OF), adv_30=pl.lit(adv), vol_30=0.03),
+        lake_features_latest=table.with_columns(
+            date=pl.lit(AS_OF), adv_30=pl.lit(adv), vol_30=pl.lit(vol, pl.Float64),
+        ),
         lake_bars=pl.concat(
             pl.DataFrame({
                 "symbol": name, "date": [START + timedelta(days=d) for d in range(DAYS)],
@@ -93,6 +101,15 @@ def test_a_full_pool_keeps_the_first_and_tells_the_others_their_place():
     vetoes = {row.symbol: [(v.code, v.value, v.limit) for v in row.vetoes] for row in rows}
     assert vetoes == {NAMES[0]: [], NAMES[1]: [], NAMES[2]: [("POOL_LIMIT", 3.0, 2.0)]}
     assert "pool" not in got.outputs["foundation_report"].column_roles.get(NAMES[2], [])
+
+
+@pytest.mark.parametrize("vol", [0.02, 0.05, None])
+def test_a_volatility_that_is_not_above_the_floor_vetoes_with_value_and_limit(vol):
+    got = stage_result(vol=vol, vol_min=0.05)
+    assert (got.error.code, got.error.exit_code) == ("CANDIDATES_EMPTY", 3)
+    assert got.error.details["VOLATILITY_LOW"]["count"] == 3
+    vetoes = [v for row in got.outputs["portfolio_candidates_raw"].rows for v in row.vetoes]
+    assert [(v.code, v.value, v.limit) for v in vetoes] == [("VOLATILITY_LOW", vol, 0.05)] * 3
 
 
 def test_no_surviving_asset_keeps_the_report():

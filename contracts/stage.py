@@ -117,7 +117,10 @@ class Judgement:
 
 @dataclass(frozen=True)
 class StageSpec:
-    """A registered stage. `inputs` are its argument names besides `params` and `run`."""
+    """A registered stage. `inputs` are its argument names besides `params` and `run`.
+
+    refuses : raises on parameters that this stage cannot run; asked before the run begins
+    """
 
     id: str
     purpose: str
@@ -127,6 +130,7 @@ class StageSpec:
     takes_run: bool
     function: Callable[..., Outcome]
     optional: frozenset[str]  # inputs with a default: given only where they exist
+    refuses: Callable[[Any], None] | None = None
 
     @property
     def tag(self) -> str:
@@ -158,8 +162,18 @@ class GateSpec:
 _RESERVED = ("params", "run")
 
 
-def stage(id: str, *, writes: tuple[str, ...], params: type[StageParams] | None = None) -> Callable[[F], F]:
-    """Declare a pure function as the stage `id`; the declaration is kept on `fn.spec`."""
+def stage(
+    id: str,
+    *,
+    writes: tuple[str, ...],
+    params: type[StageParams] | None = None,
+    refuses: Callable[[Any], None] | None = None,
+) -> Callable[[F], F]:
+    """Declare a pure function as the stage `id`; the declaration is kept on `fn.spec`.
+
+    `refuses` takes the stage's params and raises on what this version cannot run; a run with such
+    settings is refused before it begins.
+    """
 
     def declare(function: F) -> F:
         names = inspect.signature(function).parameters
@@ -174,6 +188,7 @@ def stage(id: str, *, writes: tuple[str, ...], params: type[StageParams] | None 
             optional=frozenset(
                 name for name, p in names.items() if p.default is not p.empty and name not in _RESERVED
             ),
+            refuses=refuses,
         )
         function.spec = spec  # type: ignore[attr-defined]
         return function

@@ -12,6 +12,7 @@ from quantctl.contracts.errors import ConfigError, DataMissing
 from quantctl.contracts.ids import check_run_id, exchange_of, trace_id_of
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.settings import Settings
+from quantctl.contracts.stage import StageSpec
 from quantctl.lake.ledger import timestamp
 from quantctl.settings import Resolved
 from quantctl.workflows.runtime import Places
@@ -28,7 +29,11 @@ def build(
     as_of: str | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> RunRequest:
-    """The request of a run. Raises `SNAPSHOT_TOO_OLD` (exit 3) when the snapshot ends before `as_of`."""
+    """The request of a run.
+
+    Raises `SNAPSHOT_TOO_OLD` (exit 3) when the snapshot ends before `as_of`, and what a stage of the
+    pipeline raises on settings that it cannot run (exit 2).
+    """
     from quantctl.workflows.registry import build as build_pipeline
 
     moment = datetime.now(UTC)
@@ -39,6 +44,10 @@ def build(
     named_after = pipeline.replace(".", "_") if dataops else profile
     chosen = check_run_id(given or f"{named_after}_{moment:%Y%m%d-%H%M%S}")
     places = installation.places(resolved.settings)
+    stages = build_pipeline(pipeline).stages
+    settings = resolved.public()
+    for stage in stages:
+        _refuse_unbuilt(stage, settings)
     pinned = {} if dataops else _pin(places, snapshot)
     return RunRequest(
         run_id=chosen,
@@ -49,16 +58,23 @@ def build(
         as_of=_as_of(as_of, pinned),
         annualisation=annualisation(resolved.settings),
         snapshot=pinned,
-        settings=resolved.public(),
+        settings=settings,
         origins=resolved.origins,
         extends_chain=resolved.extends_chain,
         profile_sha256=resolved.profile_sha256,
         code=installation.code_facts(),
         env=installation.environment_facts(),
         arguments=dict(arguments or {}),
-        stages=[stage.id for stage in build_pipeline(pipeline).stages],
+        stages=[stage.id for stage in stages],
         replay=_replay(resolved, pipeline, chosen, pinned, _as_of(as_of, pinned)),
     )
+
+
+def _refuse_unbuilt(stage: StageSpec, settings: Mapping[str, Any]) -> None:
+    from quantctl.workflows.session import params_of
+
+    if stage.refuses is not None and stage.params is not None:
+        stage.refuses(params_of(stage.params, settings))
 
 
 def _replay(

@@ -42,10 +42,19 @@ class InferenceParams(StageParams):
     mps: MpsSettings
 
 
-@stage("selection.inference", writes=("selection_scores", "null_calibration"), params=InferenceParams)
+def _refuse(params: InferenceParams) -> None:
+    require_built(params.features, params.selection, params.ranking)
+
+
+@stage(
+    "selection.inference",
+    writes=("selection_scores", "null_calibration"),
+    params=InferenceParams,
+    refuses=_refuse,
+)
 def infer(selection_features: pl.DataFrame, null_tables: NullTables, params: InferenceParams) -> Outcome:
     """Score every candidate within its direction and name thresholds that cannot act."""
-    require_built(params.features, params.selection, params.ranking)
+    _refuse(params)
     engine = engine_of(params.features.selection_mode)
     weights = weights_of(engine, params.mps, params.features)
     candidates = Candidates.of(selection_features)

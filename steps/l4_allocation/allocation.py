@@ -65,12 +65,17 @@ class Exposure:
     rows: int
 
 
+def _refuse(params: AllocationParams) -> None:
+    check_available(params.allocation)
+
+
 @stage(
     "allocation.optimization",
     writes=(
         "portfolio_clusters", "portfolio_optimized_v2", "risk_model", "allocation_trace", "infeasibility",
     ),
     params=AllocationParams,
+    refuses=_refuse,
 )  # fmt: skip
 def allocate(
     synthetic_returns: pl.DataFrame,
@@ -90,7 +95,7 @@ def allocate(
     exit 4 after its certificate is written.
     """
     settings = params.allocation
-    check_available(settings)
+    _refuse(params)
     window = take_window(synthetic_returns, params.backtest.train_window, settings.min_obs)
     facts = weight_file.atom_facts(atoms, lake_symbols, window.names)
     model = risk_model_of(window, settings, run)

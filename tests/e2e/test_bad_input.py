@@ -69,6 +69,26 @@ def test_a_setting_that_cannot_be_is_refused_before_anything_starts(
     assert not (market.runs_dir / "never").exists()
 
 
+@pytest.mark.parametrize(
+    ("code", "assignment", "remedy"),
+    [
+        ("SCALE_UNAVAILABLE", "features.predictability_scale=calibrated", "use raw"),
+        ("FILTER_UNAVAILABLE", 'selection.filters=["trend_regime"]', "use darwinian"),
+        ("RANKER_UNAVAILABLE", "ranking.regime_fit=true", "use false"),
+        ("STRUCTURE_UNAVAILABLE", "allocation.structure=two_layer", "set allocation.structure to flat"),
+        ("CASH_UNAVAILABLE", "allocation.cash=allowed", "set allocation.cash to none"),
+        ("PROFILE_UNAVAILABLE", 'allocation.risk_profiles=["herc"]', "remove herc"),
+    ],
+)
+def test_what_this_version_cannot_run_is_refused_before_anything_starts(
+    market: Any, code: str, assignment: str, remedy: str
+) -> None:
+    answer = market.refuses(code, 2, *RUN_LONG, "--run-id", "never", sets=(assignment,))
+    assert f"remedy: {remedy}" in answer
+    assert assignment.partition("=")[0] in answer
+    assert not (market.runs_dir / "never").exists()
+
+
 def test_an_override_that_is_no_assignment_is_refused(market: Any) -> None:
     market.refuses("SETTING_SYNTAX", 2, *RUN_LONG, sets=("selection.top_n",))
 

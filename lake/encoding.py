@@ -71,7 +71,10 @@ def check_frame(name: str, frame: Any) -> Any:
         return frame
     if hasattr(contract, "to_schema") or hasattr(contract, "columns"):
         return _check_pandera(name, contract, frame)
-    contract.validate(frame)
+    try:
+        contract.validate(frame)
+    except ContractError as problem:
+        raise _broken(name, problem.message) from None
     return frame
 
 

@@ -81,12 +81,17 @@ def risk_budget(problem: Problem, budgets: Array, formulations: Formulations | N
     )  # fmt: skip
 
 
+def lower_bound_refused() -> ConfigError:
+    """The error (exit 2) of a positive lower bound, which equal risk does not admit."""
+    return ConfigError(
+        "ERC_LOWER_BOUND", "risk budgeting admits no lower bound but 0",
+        where="allocation.weight_min", remedy="set allocation.weight_min to 0",
+    )  # fmt: skip
+
+
 def _refuse(problem: Problem, budgets: Array) -> None:
     if (problem.floors != 0.0).any() or any(group.min for group in problem.groups):
-        raise ConfigError(
-            "ERC_LOWER_BOUND", "risk budgeting admits no lower bound but 0",
-            where="allocation.weight_min", remedy="set allocation.weight_min to 0",
-        )  # fmt: skip
+        raise lower_bound_refused()
     if problem.beta is not None:
         raise ConfigError(
             "BETA_UNSUPPORTED_FOR_PROFILE", "a beta row would destroy equal risk",

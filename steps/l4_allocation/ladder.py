@@ -17,7 +17,7 @@ from quantctl.contracts.errors import ConfigError, Infeasible, SolverFailed
 from quantctl.contracts.settings.allocation import AllocationSettings, Fallback
 from quantctl.steps.l4_allocation.barbell import DeclaredCaps, barbell
 from quantctl.steps.l4_allocation.caps import Caps, cluster_groups
-from quantctl.steps.l4_allocation.equal_risk import equal_risk, risk_budget
+from quantctl.steps.l4_allocation.equal_risk import equal_risk, lower_bound_refused, risk_budget
 from quantctl.steps.l4_allocation.equal_weight import equal_weight
 from quantctl.steps.l4_allocation.formulations import Formulations
 from quantctl.steps.l4_allocation.hrp import hrp
@@ -28,6 +28,7 @@ Array = NDArray[np.float64]
 
 BASELINES = ("equal_weight", "market", "benchmark")
 UNCAPPED = ("equal_weight", "benchmark")
+RISK_BUDGETS = ("erc", "risk_parity", "risk_budget")
 UNAVAILABLE = ("mean_variance", "max_diversification", "herc", "min_cvar", "adaptive")
 SHARPE_RIDGE = 0.10
 MIN_ANTIFRAGILITY_BARS = 100
@@ -85,7 +86,11 @@ class Solved:
 
 
 def check_available(settings: AllocationSettings) -> None:
-    """Refuse what this version does not solve: `PROFILE_UNAVAILABLE` or `STRUCTURE_UNAVAILABLE` (exit 2)."""
+    """Refuse what cannot be solved whatever the data are (exit 2).
+
+    Raises `ENGINE_UNAVAILABLE`, `STRUCTURE_UNAVAILABLE`, `CASH_UNAVAILABLE`, `PROFILE_UNAVAILABLE`, and
+    `ERC_LOWER_BOUND` where a risk-budget profile is asked for beside a positive `weight_min`.
+    """
     if settings.engine != "cvxpy":
         raise ConfigError(
             "ENGINE_UNAVAILABLE", f"allocation.engine {settings.engine} does not exist here",
@@ -108,6 +113,8 @@ def check_available(settings: AllocationSettings) -> None:
                 "PROFILE_UNAVAILABLE", f"risk profile {profile} is not available in this version",
                 where="allocation.risk_profiles", remedy=f"remove {profile} from allocation.risk_profiles",
             )  # fmt: skip
+    if settings.weight_min > 0.0 and set(RISK_BUDGETS) & set(settings.risk_profiles):
+        raise lower_bound_refused()
 
 
 def problem_of(profile: str, setting: Setting, keep: Sequence[str] = ("caps", "clusters", "beta")) -> Problem:

@@ -78,6 +78,7 @@ def test_a_setting_that_cannot_be_is_refused_before_anything_starts(
         ("STRUCTURE_UNAVAILABLE", "allocation.structure=two_layer", "set allocation.structure to flat"),
         ("CASH_UNAVAILABLE", "allocation.cash=allowed", "set allocation.cash to none"),
         ("PROFILE_UNAVAILABLE", 'allocation.risk_profiles=["herc"]', "remove herc"),
+        ("ERC_LOWER_BOUND", "allocation.weight_min=0.01", "set allocation.weight_min to 0"),
     ],
 )
 def test_what_this_version_cannot_run_is_refused_before_anything_starts(

@@ -32,6 +32,8 @@ ALIASES: dict[str, str] = {
 }
 NAMES = ("TV_PROFILE", "TV_RUN_ID")  # name a thing, set no key
 _HTTP = "TV_HTTP__"
+# Words of a key that would change the order of the mandatory steps, which no setting can.
+LIFECYCLE = {"gates", "lifecycle", "pipeline", "skip", "skip_gates", "skip_stages", "stages", "steps"}
 
 
 class Entry(NamedTuple):
@@ -124,6 +126,13 @@ def _parsed(value: Any, textual: bool) -> Any:
 
 
 def _unknown(found: Unknown, place: str) -> ConfigError:
+    if LIFECYCLE & set(found.key.split(".")):
+        return ConfigError(
+            "LIFECYCLE_INVALID",
+            f"{found.key}: steps and gates of a run are fixed; no setting removes, skips or swaps one",
+            where=place,
+            remedy="remove the key; quantctl stage list shows the steps",
+        )
     return ConfigError(
         "SETTING_UNKNOWN",
         f"unknown key {found.key}{found.hint}",

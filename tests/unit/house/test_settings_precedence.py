@@ -201,9 +201,19 @@ def test_an_unknown_dotenv_variable_names_its_line(tmp_path: Path) -> None:
     assert refused("ENV_UNKNOWN", dotenv=file).where.endswith(".env:2")
 
 
+@pytest.mark.parametrize("key", ["stages: [selection.policy]", "pipeline:\n  skip: [report.validation]"])
+def test_a_profile_cannot_change_the_steps_of_a_run(tmp_path: Path, key: str) -> None:
+    (tmp_path / "p.yaml").write_text(f"description: A.\n{key}\n", encoding="utf-8")
+    error = refused("LIFECYCLE_INVALID", profile="p", profiles_dir=tmp_path)
+    assert error.exit_code == 2
+    assert error.where.endswith("p.yaml:2")
+    assert "quantctl stage list" in error.remedy
+
+
 @pytest.mark.parametrize(
     ("override", "code"),
     [
+        ("orchestration.skip_gates=[l3]", "LIFECYCLE_INVALID"),
         ("htr.floor=14", "HTR_FLOOR_TOO_LOW"),
         ("htr.flor=15", "SETTING_UNKNOWN"),
         ("selection.filters=[darwinian, frictoin]", "FILTER_UNKNOWN"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ from typing import Any
 import pytest
 
 from quantctl.contracts.errors import ContractError
+from quantctl.contracts.records.run import PROTOCOL
+from quantctl.lake import lock as locks
 from quantctl.lake.lock import WorkerLock
+from quantctl.workflows import execution
 
 LONG = "binance_spot_rating_all_long"
 SPACE = "orchestration.min_free_mb=0"
@@ -70,6 +74,37 @@ def test_a_run_is_not_cancelled_under_the_worker_that_holds_the_lock(interrupted
     finally:
         lock.release()
     assert "worker-9" in told
+
+
+def test_a_command_that_only_follows_a_run_leaves_it_to_its_worker_at_ctrl_c(
+    interrupted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = WorkerLock(interrupted.data / "state" / "worker.lock")
+    look = locks.holder
+
+    def at_ctrl_c(path: Path) -> str | None:
+        monkeypatch.setattr(locks, "holder", look)  # a second Ctrl-C would end the process at once
+        signal.raise_signal(signal.SIGINT)
+        return look(path)
+
+    assert lock.acquire("worker-9")
+    try:
+        monkeypatch.setattr(locks, "holder", at_ctrl_c)
+        told = interrupted.refuses("DETACHED", 5, "resume", "base", sets=(SPACE,))
+        assert "quantctl status base --follow" in told
+        assert look(interrupted.data / "state" / "worker.lock") == "worker-9"
+    finally:
+        lock.release()
+
+
+def test_a_run_of_another_protocol_is_left_to_its_own_version(
+    interrupted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "PROTOCOL", "stages-next")
+    told = interrupted.refuses("RUN_VERSION_MISMATCH", 2, "resume", "base", sets=(SPACE,))
+    assert f"run base follows protocol {PROTOCOL}, this is stages-next" in told
+    assert "the version that started it" in told
+    assert interrupted.sdk.status("base").state == "INTERRUPTED"
 
 
 def test_a_queued_run_is_cancelled_before_it_begins(damaged: Any) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from quantctl.commands.data_options import Json, ProfileName, RunId, execute
+from quantctl.contracts.canonical import parse_strict
 from quantctl.contracts.errors import ConfigError
+from quantctl.output import emit, table
 
 
 class _ShownByDefault(TyperGroup):
@@ -28,21 +30,20 @@ health_app = typer.Typer(cls=_ShownByDefault, help="The health registry.")
 @scanners_app.command("list")
 def scanners_list(json_: Json = False) -> None:
     """Names of all scanners."""
-    import json
-
     from quantctl.scanner_files import documents
 
     names = sorted(documents())
-    typer.echo(json.dumps({"schema_version": 1, "scanners": names}) if json_ else "\n".join(names))
+    emit("data.scanners", names, "\n".join(names), as_json=json_)
 
 
 @scanners_app.command("show")
 def scanners_show(
     name: str,
     resolved: Annotated[bool, typer.Option("--resolved", help="With everything inherited.")] = False,
+    json_: Json = False,
 ) -> None:
-    """One scanner definition as JSON."""
-    import json
+    """One scanner definition, with the hash that candidates carry."""
+    import yaml
 
     from quantctl.scanner_files import documents
     from quantctl.steps.l1_ingestion.scanner import resolve
@@ -50,35 +51,26 @@ def scanners_show(
     known = documents()
     definition = resolve(name, known)
     value = definition.model_dump(mode="json") if resolved else dict(known[name].value)
-    typer.echo(
-        json.dumps(
-            {"schema_version": 1, "name": name, "sha256": definition.sha256(), "definition": value}, indent=2
-        )
-    )
+    data = {"name": name, "sha256": definition.sha256(), "definition": value}
+    text = f"# {name}  sha256 {data['sha256']}\n{yaml.safe_dump(value, sort_keys=False).rstrip()}"
+    emit("data.scanner", data, text, as_json=json_)
 
 
 @coverage_app.command("show")
-def coverage_show(ctx: typer.Context, run_id: str) -> None:
-    """The coverage artifacts of a DataOps run, as JSON."""
-    import json
-
+def coverage_show(ctx: typer.Context, run_id: str, json_: Json = False) -> None:
+    """The coverage of a DataOps run: what each stage expected, and what it got."""
     from quantctl.contracts.ids import check_run_id
     from quantctl.session import reading
 
-    folder = (
-        reading(ctx).places.artifacts_dir
-        / "summaries"
-        / "runs"
-        / check_run_id(run_id)
-        / "reports"
-        / "coverage"
-    )
-    found = {path.stem: json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
+    folder = reading(ctx).places.run_root(check_run_id(run_id)) / "reports" / "coverage"
+    found = {path.stem: parse_strict(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
     if not found:
         raise ConfigError("RUN_NOT_FOUND", f"run {run_id} has no coverage artifact", remedy="quantctl list")
-    typer.echo(
-        json.dumps({"schema_version": 1, "run_id": run_id, "coverage": found}, indent=2, sort_keys=True)
-    )
+    columns = ("stage", "source", "expected", "covered", "coverage", "status")
+    rows = [[entry[column] for column in columns] for entry in found.values()]
+    failed = [f"{entry['stage']}: {symbol}" for entry in found.values() for symbol in entry["failed_symbols"]]
+    text = "\n".join([table(columns, rows), *(f"failed  {line}" for line in failed)])
+    emit("data.coverage", {"run_id": run_id, "coverage": found}, text, as_json=json_)
 
 
 @health_app.command("show")
@@ -91,8 +83,6 @@ def health_show(
     json_: Json = False,
 ) -> None:
     """The health registry: the last event per symbol and code."""
-    import json
-
     from quantctl.lake.snapshot import Lake
     from quantctl.session import reading
 
@@ -103,18 +93,16 @@ def health_show(
     chosen = [
         row for row in rows.iter_rows(named=True)
         if (symbol is None or row["symbol"] == symbol) and (status is None or row["status"] == status)
-    ][:limit]  # fmt: skip
-    if json_:
-        plain = [
-            {k: v.isoformat() if isinstance(v, (date, datetime)) else v for k, v in row.items()}
-            for row in chosen
-        ]
-        typer.echo(json.dumps({"schema_version": 1, "health": plain}))
-        return
-    for row in chosen:
-        typer.echo(
-            f"{row['symbol']:<28} {row['status']:<14} {row['code']:<18} {row['value']} {row['session_date']}"
-        )
+    ]  # fmt: skip
+    columns = ("symbol", "status", "code", "value", "session_date")
+    text = table(columns, [[row[column] for column in columns] for row in chosen[:limit]])
+    if len(chosen) > limit:
+        text += f"\n... {len(chosen) - limit} more; --limit {len(chosen)} shows them"
+    plain = [
+        {key: value.isoformat() if isinstance(value, date) else value for key, value in row.items()}
+        for row in chosen[:limit]
+    ]
+    emit("data.health", plain, text, as_json=json_)
 
 
 @health_app.command("clear")

@@ -17,7 +17,7 @@ from quantctl.contracts.stage import Finding, Outcome, RunFacts, StageParams, st
 from quantctl.lake.snapshot import Lake, Snapshot
 from quantctl.steps.l1_ingestion.feature_store import compute_features, definition_hash, feature_parameters
 from quantctl.steps.l1_ingestion.feature_validator import Validation, validate_features
-from quantctl.workflows.dataops.lineage import base_of, coverage_facts
+from quantctl.workflows.dataops.lineage import base_of, coverage_facts, coverage_recorded
 from quantctl.workflows.dataops.requests import ScopeRequest
 
 REPORT = "reports/feature_validation.json"
@@ -52,7 +52,8 @@ def backfill_features(
         run_id=run.run_id, profile=run.profile, stage="feature_ingest", source="local", expected=scope,
         failed=failed, started_at=now.isoformat(), strict=params.data.strict,
     )  # fmt: skip
-    findings = [
+    findings = [coverage_recorded("feature_ingest_coverage", coverage, run)]
+    findings += [
         Finding(level="WARN", code="FEATURE_NO_BARS", symbol=s, message="no bars")
         for s in sorted(failed)[:50]
     ]

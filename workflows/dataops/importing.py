@@ -19,7 +19,7 @@ from quantctl.lake.sources.files import BarFile, Reading, read_bars, read_docume
 from quantctl.steps.l1_ingestion.metadata import changes, exchange_info_rows, table
 from quantctl.workflows.dataops.bars_commit import BarParams, How, Prepared, prepare
 from quantctl.workflows.dataops.candidate_import import import_candidates
-from quantctl.workflows.dataops.lineage import base_of, coverage_facts, facts_of, midnight
+from quantctl.workflows.dataops.lineage import base_of, coverage_facts, coverage_recorded, facts_of, midnight
 from quantctl.workflows.dataops.requests import ImportRequest
 
 WRITES = ("import_report", "price_ingest_coverage", "candidates_rejected", "candidates_export")
@@ -56,11 +56,12 @@ def _bars(lake: Lake, request: ImportRequest, now: datetime, params: BarParams, 
     report = _report(files, ready, request)
     coverage = _coverage(ready, report, params, run, now)
     outputs = {"import_report": report, "price_ingest_coverage": coverage}
+    findings = [coverage_recorded("price_ingest_coverage", coverage, run), *_findings(ready)]
     if not ready.accepted:
         error = DataMissing(
             "PRICE_FETCH_ZERO", "not one bar was accepted", remedy="see reports/import_report.json"
         )
-        return Outcome(outputs, findings=_findings(ready), error=error)
+        return Outcome(outputs, findings=findings, error=error)
 
     def facts(known: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -75,7 +76,7 @@ def _bars(lake: Lake, request: ImportRequest, now: datetime, params: BarParams, 
         "bars": ready.tables["bars_1d"].height,
         "snapshot": snapshot.id,
     }
-    return Outcome(outputs, findings=_findings(ready), metrics=metrics | {"counts": ready.counts})
+    return Outcome(outputs, findings=findings, metrics=metrics | {"counts": ready.counts})
 
 
 def _already(files: list[BarFile], known: dict[str, str]) -> Outcome:

@@ -13,7 +13,7 @@ from quantctl.contracts.canonical import hash_json, sha256_hex
 from quantctl.contracts.errors import DataUnhealthy
 from quantctl.contracts.records.coverage import Coverage
 from quantctl.contracts.settings.data import DataSettings
-from quantctl.contracts.stage import RunFacts
+from quantctl.contracts.stage import Finding, RunFacts
 from quantctl.lake.encoding import encode
 from quantctl.lake.snapshot import Lake, Snapshot
 from quantctl.lake.sources.calendars import calendar_code, calendar_of
@@ -53,17 +53,29 @@ def facts_of(snapshot: Snapshot | None) -> dict[str, Any]:
     return dict(snapshot.manifest.facts) if snapshot else {}
 
 
-def coverage_facts(
-    facts: Mapping[str, Any], artifact: str, coverage: Coverage, run: RunFacts
-) -> list[dict[str, Any]]:
-    """The coverage entries of a manifest with this one added; its file is written by the runner."""
+def coverage_recorded(artifact: str, coverage: Coverage, run: RunFacts) -> Finding:
+    """The ledger's record of a coverage artifact: path, sha256, stage, coverage and status."""
+    entry = _coverage_entry(artifact, coverage, run)
+    kept = {key: entry[key] for key in ("stage", "path", "sha256", "coverage", "status")}
+    message = f"{coverage.stage}: {coverage.covered} of {coverage.expected} symbols"
+    return Finding(level="INFO", code="COVERAGE_RECORDED", message=message, details={"event": True} | kept)
+
+
+def _coverage_entry(artifact: str, coverage: Coverage, run: RunFacts) -> dict[str, Any]:
     data, _ = encode(artifact, coverage)
     relative = path_of(artifact, profile=run.profile, run_id=run.run_id)
-    entry = {
+    return {
         "dataops_run_id": run.run_id, "stage": coverage.stage, "source": coverage.source,
         "path": f"summaries/runs/{run.run_id}/{relative}", "sha256": sha256_hex(data),
         "coverage": coverage.coverage, "status": coverage.status,
     }  # fmt: skip
+
+
+def coverage_facts(
+    facts: Mapping[str, Any], artifact: str, coverage: Coverage, run: RunFacts
+) -> list[dict[str, Any]]:
+    """The coverage entries of a manifest with this one added; its file is written by the runner."""
+    entry = _coverage_entry(artifact, coverage, run)
     others = [
         each for each in facts.get("coverage", [])
         if (each["dataops_run_id"], each["stage"]) != (run.run_id, coverage.stage)

@@ -18,7 +18,7 @@ from quantctl.lake.sources.simulator import SimulatedMarket, Simulation, simulat
 from quantctl.lake.sources.simulator.market import as_exchange_info
 from quantctl.steps.l1_ingestion.metadata import exchange_info_rows, table
 from quantctl.workflows.dataops.bars_commit import BarParams, How, Prepared, prepare
-from quantctl.workflows.dataops.lineage import base_of, coverage_facts, midnight
+from quantctl.workflows.dataops.lineage import base_of, coverage_facts, coverage_recorded, midnight
 from quantctl.workflows.dataops.requests import SimulateRequest
 
 
@@ -58,7 +58,9 @@ def simulate_market(
 
     snapshot = lake.commit(ready.tables, txn=txn, at=now, published=True, facts=facts)
     metrics = {"symbols": len(ready.symbols), "bars": ready.tables["bars_1d"].height, "snapshot": snapshot.id}
-    return Outcome({"import_report": report, "price_ingest_coverage": coverage}, metrics=metrics)
+    outputs = {"import_report": report, "price_ingest_coverage": coverage}
+    recorded = coverage_recorded("price_ingest_coverage", coverage, run)
+    return Outcome(outputs, findings=[recorded], metrics=metrics)
 
 
 def _refuse_mixture(before: Snapshot | None, market: SimulatedMarket) -> None:

@@ -102,7 +102,9 @@ def test_a_scope_of_which_no_symbol_has_bars_gains_no_features(lake):
     assert found.error.where == "BINANCE:NOPEUSDT"
     assert "quantctl data import" in found.error.remedy
     told = [(f.level, f.code, f.symbol) for f in found.findings]
-    assert told == [("WARN", "FEATURE_NO_BARS", "BINANCE:NOPEUSDT")]
+    assert told == [
+        ("INFO", "COVERAGE_RECORDED", None), ("WARN", "FEATURE_NO_BARS", "BINANCE:NOPEUSDT"),
+    ]  # fmt: skip
     assert found.outputs["feature_ingest_coverage"].status == "FAIL"
     assert len(lake.history()) == before
 

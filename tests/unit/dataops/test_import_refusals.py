@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -92,3 +93,22 @@ def test_features_before_any_bars_name_the_import(market: Any) -> None:
     assert (exit_code, body["error"]["code"]) == (2, "STAGE_PREREQUISITE_MISSING")
     assert "quantctl data import" in body["error"]["remedy"]
     assert market.untouched()
+
+
+@pytest.mark.parametrize(
+    ("row", "exit_code", "coverage", "status"),
+    [
+        (GOOD[0], 0, 1.0, "PASS"),
+        ("BINANCE:AAAUSDT,2024-01-02,10,9,9,11,5", 3, 0.0, "FAIL"),  # recorded before the failing exit
+    ],
+)
+def test_the_ledger_names_the_coverage_file_of_an_import(
+    market: Any, row: str, exit_code: int, coverage: float, status: str
+) -> None:
+    assert market.command("import", market.csv(row), "--run-id", "brought")[0] == exit_code
+    artifacts = market.data / "artifacts"
+    ledger = artifacts / "summaries" / "runs" / "brought" / "audit.jsonl"
+    records = [json.loads(line) for line in ledger.read_text().splitlines()]
+    [told] = [record["data"] for record in records if record["code"] == "COVERAGE_RECORDED"]
+    assert (told["stage"], told["coverage"], told["status"]) == ("price_ingest", coverage, status)
+    assert sha256((artifacts / told["path"]).read_bytes()).hexdigest() == told["sha256"]

@@ -20,13 +20,13 @@ def quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def base_view(table: str, files: Iterable[str], extra: str = "") -> str:
-    """`CREATE VIEW base_<table>` over Parquet files, plus rows of another relation."""
+def part_view(table: str, files: Iterable[str], extra: str = "") -> str:
+    """`CREATE VIEW parts.<table>` over Parquet files, plus rows of another relation."""
     listed = ", ".join(quoted(file) for file in files)
     columns = ", ".join(COLUMNS[table])
     empty = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in COLUMNS[table].items())
     parts = f"SELECT {columns} FROM read_parquet([{listed}])" if listed else f"SELECT {empty} WHERE false"
-    return f"CREATE VIEW base_{table} AS {parts}" + (
+    return f"CREATE VIEW parts.{table} AS {parts}" + (
         f" UNION ALL SELECT {columns} FROM {extra}" if extra else ""
     )
 
@@ -34,14 +34,15 @@ def base_view(table: str, files: Iterable[str], extra: str = "") -> str:
 def define(
     connection: Any, files: Mapping[str, list[str]], definitions: Mapping[str, str], extra: str = ""
 ) -> None:
-    """Create the base views and the named views of `sql/` in a DuckDB connection.
+    """Create the views over parts, in a schema of their own, and the named views of `sql/`.
 
     files : table -> Parquet files
     definitions : view -> its query
     extra : prefix of relations (`<extra><table>`) whose rows come on top of the parts
     """
+    connection.execute("CREATE SCHEMA parts")
     for table in COLUMNS:
-        connection.execute(base_view(table, files.get(table, []), f"{extra}{table}" if extra else ""))
+        connection.execute(part_view(table, files.get(table, []), f"{extra}{table}" if extra else ""))
     for view in VIEWS:
         connection.execute(f"CREATE VIEW {view} AS {definitions[view]}")
 

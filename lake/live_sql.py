@@ -40,7 +40,7 @@ def connect(
             files: dict[str, list[str]] = {}
             for part in parts:
                 files.setdefault(part["table"], []).append(str(parts_dir / part["file"]))
-            catalog.define(connection, files, definitions, "fresh_")
+            catalog.define(connection, files, definitions, "live.")
             for name, query in lake_views.items():
                 connection.execute(f"CREATE VIEW {name} AS {query}")
             _fence(connection, allowed)
@@ -68,17 +68,18 @@ def _current(parts_dir: Path, ledger: sqlite3.Connection | None) -> list[dict[st
 def _load_fresh(
     connection: Any, ledger: sqlite3.Connection | None, parts: list[dict[str, Any]], scratch: Path
 ) -> None:
+    connection.execute("CREATE SCHEMA live")
     for table, columns in COLUMNS.items():
         known = {run for part in parts if part["table"] == table for run in part["runs"]}
         described = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-        connection.execute(f"CREATE TABLE fresh_{table} ({described})")
+        connection.execute(f"CREATE TABLE live.{table} ({described})")
         if ledger is None or table not in SOURCES:
             continue
         path = scratch / f"{table}.ndjson"
         if _dump(ledger, table, known, path):
             kinds = ", ".join(f"{name}: '{kind}'" for name, kind in columns.items())
             connection.execute(
-                f"INSERT INTO fresh_{table} SELECT * FROM read_json(?, format='newline_delimited',"
+                f"INSERT INTO live.{table} SELECT * FROM read_json(?, format='newline_delimited',"
                 f" columns={{{kinds}}})",
                 [str(path)],
             )

@@ -4,4 +4,4 @@ SELECT run_id, seq, step AS stage, attempt, code,
        json_extract_string(record, '$.data.symbol') AS symbol,
        json_extract_string(record, '$.data.message') AS message,
        json_extract(record, '$.data.details') AS details
-FROM base_ledger WHERE type = 'decision'
+FROM parts.ledger WHERE type = 'decision'

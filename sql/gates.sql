@@ -7,4 +7,4 @@ SELECT run_id, seq, step AS stage, attempt,
        code,
        json_extract_string(record, '$.outputs[0].path') AS verdict,
        json_extract_string(record, '$.outputs[0].sha256') AS verdict_sha256
-FROM base_ledger WHERE type = 'gate'
+FROM parts.ledger WHERE type = 'gate'

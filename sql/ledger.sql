@@ -7,4 +7,4 @@ SELECT run_id, seq, ts, type, step, attempt, status, code, body_hash, hash,
        json_extract_string(record, '$.trace_id') AS trace_id,
        json_extract_string(record, '$.span_id') AS span_id,
        json_extract_string(record, '$.prev_hash') AS prev_hash
-FROM base_ledger
+FROM parts.ledger

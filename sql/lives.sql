@@ -1,2 +1,2 @@
 -- One row per process life of a run: a run that was killed has more than one.
-SELECT run_id, life, worker, started, ended, reason FROM base_lives
+SELECT run_id, life, worker, started, ended, reason FROM parts.lives

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
+from quantctl.lake.catalog import VIEWS
+from quantctl.lake.tables import TABLES
 from quantctl.sdk import QuantSDK
 
 DOC = Path(__file__).parents[2] / "docs" / "ledger-and-sql.md"
@@ -32,3 +35,14 @@ def test_a_query_answers_alike_from_both_surfaces(
         assert rows
     with duckdb.connect(str(demo[0] / "catalog.duckdb"), read_only=True) as stock:
         assert sorted(map(str, stock.execute(query).fetchall())) == sorted(map(str, rows))
+
+
+def test_the_tables_that_a_reader_sees_are_the_documented_views(market: Any) -> None:
+    seen = {row["name"] for row in market("sql", "SHOW TABLES", "--json").document["data"]}
+    assert set(VIEWS) <= seen <= set(VIEWS) | set(TABLES)
+    with duckdb.connect() as stock:
+        stock.execute(f"ATTACH '{market.data / 'catalog.duckdb'}' AS quant (READ_ONLY)")
+        assert stock.execute("SELECT count(*) FROM quant.stages").fetchone()[0] > 0
+        stock.execute("USE quant")
+        tables = {row[0] for row in stock.execute("SHOW TABLES").fetchall()}
+    assert tables == seen

@@ -101,7 +101,14 @@ def prepare(
 
 def _sessions(placed: pl.DataFrame, codes: list[str], as_of: date) -> pl.DataFrame:
     first, last = placed.select(pl.col("stamp").min(), pl.col("stamp").max().alias("last")).row(0)
-    start, end = session_range(first.date() - timedelta(days=7), max(min(last.date(), as_of), first.date()))
+    newest = max(min(last.date(), as_of), first.date())
+    try:
+        start, end = session_range(first.date() - timedelta(days=7), newest)
+    except OverflowError:  # 0001-01-01 and 9999-12-31 stand for no date in many sources
+        raise DataMissing(
+            "CALENDAR_RANGE", f"no calendar has sessions from {first.date()} to {last.date()}",
+            where=codes[0], remedy="correct or remove the rows with dates that no exchange has known",
+        ) from None  # fmt: skip
     return pl.concat([sessions(code, start, end) for code in codes])
 
 

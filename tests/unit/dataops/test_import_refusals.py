@@ -75,6 +75,15 @@ def test_bars_outside_what_the_calendar_covers_stop_the_import(market: Any) -> N
     assert market.untouched()
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_a_date_that_stands_for_none_is_no_fault_of_ours(market: Any, day: str) -> None:
+    exit_code, body = market.command("import", market.csv(f"BINANCE:AAAUSDT,{day},10,12,9,11,5"))
+    assert (exit_code, body["error"]["code"]) == (3, "CALENDAR_RANGE")
+    assert day in body["error"]["message"]
+    assert "correct or remove the rows" in body["error"]["remedy"]
+    assert market.untouched()
+
+
 def test_a_second_simulation_of_the_same_names_is_refused(market: Any) -> None:
     path = market.csv("BINANCE:BTCUSDT,2024-01-02,10,12,9,11,5")
     assert market.command("import", path)[0] == 0

@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any
 
 from quantctl.contracts.canonical import sha256_hex
+from quantctl.contracts.errors import ContractError
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.settings import Settings
 from quantctl.workflows.runtime import Places
@@ -98,8 +99,24 @@ def _coverage(pinned: Pinned) -> list[dict[str, Any]]:
     for entry in pinned.snapshot.facts().get("coverage", []):
         path = pinned.places.artifacts_dir / entry["path"]
         data = path.read_bytes() if path.is_file() else None
-        entries.append(entry | {"sha256_on_disk": sha256_hex(data) if data is not None else None})
+        entries.append(
+            entry | {
+                "sha256_on_disk": sha256_hex(data) if data is not None else None,
+                "schema_error": _schema_error(data) if data is not None else None,
+            }
+        )  # fmt: skip
     return entries
+
+
+def _schema_error(data: bytes) -> str | None:
+    """What a coverage file breaks of its contract, or null."""
+    from quantctl.lake.encoding import decode
+
+    try:
+        decode("price_ingest_coverage", data)  # every coverage artifact has the one contract
+    except ContractError as problem:
+        return problem.message
+    return None
 
 
 _READERS: dict[str, Callable[[Pinned], Any]] = {

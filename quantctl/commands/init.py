@@ -1,4 +1,4 @@
-"""`quantctl init`: a working directory with profiles, a Makefile and an empty state database."""
+"""`quantctl init`: a directory with profiles, Makefile, `dbos start`'s file and an empty state database."""
 
 from __future__ import annotations
 
@@ -29,17 +29,30 @@ flow-production:
 \t@test -n "$(PROFILE)" || { echo "PROFILE is required" >&2; exit 2; }
 \tquantctl data candidates --profile $(PROFILE) && quantctl run --profile $(PROFILE)
 """
+DBOS_CONFIG = """\
+# What `dbos start` runs. The worker takes its database from our settings, so it works with
+# TV_STATE_URL unset; other `dbos` commands need
+#   export TV_STATE_URL=$(quantctl doctor --state-url)
+# because without it they make a database of their own.
+name: quantctl
+language: python
+runtimeConfig:
+  start:
+    - exec quantctl worker
+system_database_url: ${TV_STATE_URL}
+"""
+WRITTEN = ("profiles", "Makefile", "dbos-config.yaml")
 DIRECTORIES = ("data/lakehouse", "data/artifacts/summaries/runs", "data/export", "data/state")
 
 
 @app.command("init")
 def init(
     directory: Annotated[Path, typer.Argument(help="Directory to prepare.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Replace profiles and Makefile that exist.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the files that exist.")] = False,
     as_json: Json = False,
 ) -> None:
     """Prepare a working directory."""
-    taken = [name for name in ("profiles", "Makefile") if (directory / name).exists()]
+    taken = [name for name in WRITTEN if (directory / name).exists()]
     if taken and not force:
         raise ConfigError(
             "INIT_EXISTS", f"{directory} already holds {' and '.join(taken)}", where=str(directory),
@@ -49,8 +62,9 @@ def init(
         (directory / name).mkdir(parents=True, exist_ok=True)
     shutil.copytree(SHIPPED, directory / "profiles", dirs_exist_ok=True)
     (directory / "Makefile").write_text(MAKEFILE, encoding="utf-8")
+    (directory / "dbos-config.yaml").write_text(DBOS_CONFIG, encoding="utf-8")
     state = _state_database(directory / "data")
-    made = [*DIRECTORIES, "profiles", "Makefile", state]
+    made = [*DIRECTORIES, *WRITTEN, state]
     emit("init", {"directory": str(directory), "made": made}, "\n".join(made), as_json=as_json)
 
 

@@ -37,7 +37,7 @@ def _refused(capsys: pytest.CaptureFixture[str], root: Path, *words: str) -> tup
     return exit_code, error
 
 
-@pytest.mark.parametrize("taken", ["Makefile", "profiles/mine.yaml"])
+@pytest.mark.parametrize("taken", ["Makefile", "dbos-config.yaml", "profiles/mine.yaml"])
 def test_init_overwrites_nothing_unless_forced(
     here: Path, capsys: pytest.CaptureFixture[str], taken: str
 ) -> None:

@@ -70,6 +70,14 @@ def sessions(code: str, start: date, end: date) -> pl.DataFrame:
     return _from_library(code, start, end)
 
 
+def no_sessions(code: str, start: date, end: date, why: str = "") -> DataMissing:
+    """The error (`CALENDAR_RANGE`, exit 3) of dates that a calendar does not cover."""
+    return DataMissing(
+        "CALENDAR_RANGE", f"calendar {code} has no sessions from {start} to {end}{why}",
+        where=code, remedy="correct or remove the rows with dates that no exchange has known",
+    )  # fmt: skip
+
+
 def library_version() -> str:
     """Version of the calendar library, recorded with materialised sessions."""
     from importlib.metadata import version
@@ -87,10 +95,7 @@ def _from_library(code: str, start: date, end: date) -> pl.DataFrame:
             end=(end + timedelta(days=7)).isoformat(),
         )
     except (exchange_calendars.errors.CalendarError, ValueError, OverflowError) as problem:
-        raise DataMissing(
-            "CALENDAR_RANGE", f"calendar {code} has no sessions from {start} to {end}: {problem}",
-            where=code, remedy="correct or remove the rows with dates that no exchange has known",
-        ) from None  # fmt: skip
+        raise no_sessions(code, start, end, f": {problem}") from None
     schedule = calendar.schedule.loc[start.isoformat() : end.isoformat()]
     days = pl.Series([stamp.date() for stamp in schedule.index], dtype=pl.Date)
     opens, closes = (_instants(schedule[column]) for column in ("open", "close"))

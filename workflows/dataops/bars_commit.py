@@ -16,7 +16,7 @@ from quantctl.contracts.settings.discovery import DiscoverySettings
 from quantctl.contracts.settings.universe import UniverseSettings
 from quantctl.contracts.stage import StageParams
 from quantctl.lake.snapshot import Snapshot
-from quantctl.lake.sources.calendars import sessions
+from quantctl.lake.sources.calendars import no_sessions, sessions
 from quantctl.steps.l1_ingestion.bars import KEY, VALUES, CheckedBars, check_bars, revisions, session_dates
 from quantctl.steps.l1_ingestion.metadata import inferred
 from quantctl.workflows.dataops.lineage import asset_type_of, calendars, session_range, symbol_rows
@@ -105,10 +105,7 @@ def _sessions(placed: pl.DataFrame, codes: list[str], as_of: date) -> pl.DataFra
     try:
         start, end = session_range(first.date() - timedelta(days=7), newest)
     except OverflowError:  # 0001-01-01 and 9999-12-31 stand for no date in many sources
-        raise DataMissing(
-            "CALENDAR_RANGE", f"no calendar has sessions from {first.date()} to {last.date()}",
-            where=codes[0], remedy="correct or remove the rows with dates that no exchange has known",
-        ) from None  # fmt: skip
+        raise no_sessions(codes[0], first.date(), last.date()) from None
     return pl.concat([sessions(code, start, end) for code in codes])
 
 

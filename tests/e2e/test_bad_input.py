@@ -63,10 +63,9 @@ def test_an_unknown_scanner_of_a_profile_is_named_with_its_nearest(market: Any) 
 def test_a_setting_that_cannot_be_is_refused_before_anything_starts(
     market: Any, code: str, assignment: str, told: str
 ) -> None:
-    answer = market.refuses(code, 2, *RUN_LONG, "--run-id", "never", sets=(assignment,))
+    answer = _refused_before_it_starts(market, code, assignment)
     assert told in answer
     assert f"--set {assignment.partition('=')[0]}" in answer
-    assert not (market.runs_dir / "never").exists()
 
 
 @pytest.mark.parametrize(
@@ -84,10 +83,15 @@ def test_a_setting_that_cannot_be_is_refused_before_anything_starts(
 def test_what_this_version_cannot_run_is_refused_before_anything_starts(
     market: Any, code: str, assignment: str, remedy: str
 ) -> None:
-    answer = market.refuses(code, 2, *RUN_LONG, "--run-id", "never", sets=(assignment,))
+    answer = _refused_before_it_starts(market, code, assignment)
     assert f"remedy: {remedy}" in answer
     assert assignment.partition("=")[0] in answer
+
+
+def _refused_before_it_starts(market: Any, code: str, assignment: str) -> str:
+    answer: str = market.refuses(code, 2, *RUN_LONG, "--run-id", "never", sets=(assignment,))
     assert not (market.runs_dir / "never").exists()
+    return answer
 
 
 def test_an_override_that_is_no_assignment_is_refused(market: Any) -> None:

@@ -9,21 +9,21 @@ Solvers are imported by the first kernel that needs one.
 
 from __future__ import annotations
 
-from quantctl.steps.l4_allocation.antifragility import antifragility
-from quantctl.steps.l4_allocation.barbell import barbell
-from quantctl.steps.l4_allocation.beta import Beta, estimate_beta
-from quantctl.steps.l4_allocation.caps import cluster_groups, effective_caps
-from quantctl.steps.l4_allocation.certificate import explain_infeasibility
-from quantctl.steps.l4_allocation.conditioning import Conditioned, condition_correlation
-from quantctl.steps.l4_allocation.covariance import Covariance, estimate_covariance
-from quantctl.steps.l4_allocation.equal_risk import equal_risk, risk_budget
-from quantctl.steps.l4_allocation.equal_weight import equal_weight
-from quantctl.steps.l4_allocation.hrp import hrp
-from quantctl.steps.l4_allocation.kkt import check_kkt
-from quantctl.steps.l4_allocation.problem import Group, Kkt, Problem, Result
-from quantctl.steps.l4_allocation.projection import project_capped
-from quantctl.steps.l4_allocation.quadratic import max_sharpe, min_variance
-from quantctl.steps.l4_allocation.risk_model import RiskModel, estimate_risk_model
+from quantctl.steps.l4_allocation.kernels.antifragility import antifragility
+from quantctl.steps.l4_allocation.kernels.barbell import barbell
+from quantctl.steps.l4_allocation.kernels.beta import Beta, estimate_beta
+from quantctl.steps.l4_allocation.kernels.caps import cluster_groups, effective_caps
+from quantctl.steps.l4_allocation.kernels.certificate import explain_infeasibility
+from quantctl.steps.l4_allocation.kernels.conditioning import Conditioned, condition_correlation
+from quantctl.steps.l4_allocation.kernels.covariance import Covariance, estimate_covariance
+from quantctl.steps.l4_allocation.kernels.equal_risk import equal_risk, risk_budget
+from quantctl.steps.l4_allocation.kernels.equal_weight import equal_weight
+from quantctl.steps.l4_allocation.kernels.hrp import hrp
+from quantctl.steps.l4_allocation.kernels.kkt import check_kkt
+from quantctl.steps.l4_allocation.kernels.problem import Group, Kkt, Problem, Result
+from quantctl.steps.l4_allocation.kernels.projection import project_capped
+from quantctl.steps.l4_allocation.kernels.quadratic import max_sharpe, min_variance
+from quantctl.steps.l4_allocation.kernels.risk_model import RiskModel, estimate_risk_model
 
 __all__ = [
     "Beta", "Conditioned", "Covariance", "Group", "Kkt", "Problem", "Result", "RiskModel", "antifragility",

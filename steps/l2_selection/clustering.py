@@ -1,7 +1,7 @@
 """Clusters of return columns by correlation: distances averaged over lookbacks, Ward linkage, two cuts.
 
 Per lookback the Pearson correlation R is conditioned, R' = (1 - a) R + a I with
-a = max(ridge_floor, a*), a* the closed form of `l4_allocation.conditioning`; the distance is
+a = max(ridge_floor, a*), a* the closed form of `l4_allocation.kernels.conditioning`; the distance is
 d = sqrt((1 - ρ')/2) in [0, 1] (Mantegna 1999, up to the factor), averaged over lookbacks.
 """
 
@@ -20,7 +20,7 @@ from quantctl.contracts.settings.allocation import AllocationSettings
 from quantctl.contracts.settings.selection import ClusterSettings, SelectionSettings
 from quantctl.contracts.stage import Finding, Outcome, StageParams, stage
 from quantctl.steps.l2_selection.ward import Merge, cut, ward_linkage
-from quantctl.steps.l4_allocation.conditioning import condition_correlation
+from quantctl.steps.l4_allocation.kernels.conditioning import condition_correlation
 
 if TYPE_CHECKING:
     import polars as pl

@@ -20,9 +20,11 @@ from quantctl.contracts.settings.htr import HtrSettings
 from quantctl.contracts.stage import Finding, Outcome, RunFacts, StageParams, stage
 from quantctl.steps.l2_selection.clustering import Clustering, cluster_streams
 from quantctl.steps.l4_allocation import decisions, trace, weight_file
-from quantctl.steps.l4_allocation.antifragility import antifragility
-from quantctl.steps.l4_allocation.beta import Beta, estimate_beta
-from quantctl.steps.l4_allocation.caps import effective_caps
+from quantctl.steps.l4_allocation.kernels.antifragility import antifragility
+from quantctl.steps.l4_allocation.kernels.beta import Beta, estimate_beta
+from quantctl.steps.l4_allocation.kernels.caps import effective_caps
+from quantctl.steps.l4_allocation.kernels.problem import Problem
+from quantctl.steps.l4_allocation.kernels.risk_model import RiskModel, estimate_risk_model
 from quantctl.steps.l4_allocation.ladder import (
     MIN_ANTIFRAGILITY_BARS,
     Setting,
@@ -31,8 +33,6 @@ from quantctl.steps.l4_allocation.ladder import (
     refusal,
     run_profile,
 )
-from quantctl.steps.l4_allocation.problem import Problem
-from quantctl.steps.l4_allocation.risk_model import RiskModel, estimate_risk_model
 
 Array = NDArray[np.float64]
 

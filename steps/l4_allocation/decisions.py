@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from quantctl.contracts.stage import Finding, Level
+from quantctl.steps.l4_allocation.kernels.risk_model import RiskModel
 from quantctl.steps.l4_allocation.ladder import Setting, Solved
-from quantctl.steps.l4_allocation.risk_model import RiskModel
 
 if TYPE_CHECKING:
     from quantctl.steps.l4_allocation.allocation import Exposure, Window

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from quantctl.contracts.errors import ConfigError, Infeasible, SolverFailed
 from quantctl.contracts.settings.allocation import AllocationSettings, Fallback
-from quantctl.steps.l4_allocation.barbell import DeclaredCaps, barbell
-from quantctl.steps.l4_allocation.caps import Caps, cluster_groups
-from quantctl.steps.l4_allocation.equal_risk import equal_risk, lower_bound_refused, risk_budget
-from quantctl.steps.l4_allocation.equal_weight import equal_weight
-from quantctl.steps.l4_allocation.formulations import Formulations
-from quantctl.steps.l4_allocation.hrp import hrp
-from quantctl.steps.l4_allocation.problem import Attempt, Problem, Result
-from quantctl.steps.l4_allocation.quadratic import max_sharpe, min_variance
+from quantctl.steps.l4_allocation.kernels.barbell import DeclaredCaps, barbell
+from quantctl.steps.l4_allocation.kernels.caps import Caps, cluster_groups
+from quantctl.steps.l4_allocation.kernels.equal_risk import equal_risk, lower_bound_refused, risk_budget
+from quantctl.steps.l4_allocation.kernels.equal_weight import equal_weight
+from quantctl.steps.l4_allocation.kernels.formulations import Formulations
+from quantctl.steps.l4_allocation.kernels.hrp import hrp
+from quantctl.steps.l4_allocation.kernels.problem import Attempt, Problem, Result
+from quantctl.steps.l4_allocation.kernels.quadratic import max_sharpe, min_variance
 
 Array = NDArray[np.float64]
 

@@ -20,8 +20,8 @@ from quantctl.contracts.records.allocation import (
 from quantctl.contracts.records.allocation import Window as WindowTrace
 from quantctl.contracts.settings.allocation import AllocationSettings
 from quantctl.contracts.stage import RunFacts
+from quantctl.steps.l4_allocation.kernels.risk_model import RiskModel
 from quantctl.steps.l4_allocation.ladder import Solved
-from quantctl.steps.l4_allocation.risk_model import RiskModel
 from quantctl.steps.l4_allocation.weight_file import KERNEL_VERSION
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from quantctl.contracts.records.clusters import PortfolioClusters
 from quantctl.contracts.records.regime import RegimeRecord
 from quantctl.contracts.settings.allocation import AllocationSettings
 from quantctl.contracts.stage import RunFacts
-from quantctl.steps.l4_allocation.kkt import primal_violation
+from quantctl.steps.l4_allocation.kernels.kkt import primal_violation
+from quantctl.steps.l4_allocation.kernels.risk_model import RiskModel
 from quantctl.steps.l4_allocation.ladder import BASELINES, Setting, Solved
-from quantctl.steps.l4_allocation.risk_model import RiskModel
 
 Array = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from quantctl.contracts.errors import ConfigError, ContractError, DataMissing, DataUnhealthy
-from quantctl.steps.l4_allocation import kkt, projection
+from quantctl.steps.l4_allocation.kernels import kkt, projection
 
 ALL_BOUND = {"cluster_cap": 1.0, "weight_max": 1.0, "weight_min": 0.07}
 ONE_CLUSTER = {"clusters": {"max_clusters": 1}}

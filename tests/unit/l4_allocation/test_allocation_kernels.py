@@ -25,8 +25,8 @@ from quantctl.allocation import (
 )
 from quantctl.contracts.errors import ConfigError, ContractError
 from quantctl.contracts.settings.allocation import HrpSettings
-from quantctl.steps.l4_allocation.certificate import farkas_residual, inequalities
-from quantctl.steps.l4_allocation.formulations import Formulations
+from quantctl.steps.l4_allocation.kernels.certificate import farkas_residual, inequalities
+from quantctl.steps.l4_allocation.kernels.formulations import Formulations
 
 FORMULATIONS = Formulations()
 

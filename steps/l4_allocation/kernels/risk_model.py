@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.contracts.errors import ContractError
-from quantctl.steps.l4_allocation.conditioning import Conditioned, condition_correlation
-from quantctl.steps.l4_allocation.covariance import estimate_covariance
+from quantctl.steps.l4_allocation.kernels.conditioning import Conditioned, condition_correlation
+from quantctl.steps.l4_allocation.kernels.covariance import estimate_covariance
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

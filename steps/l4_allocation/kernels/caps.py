@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.steps.l4_allocation.problem import Group
+from quantctl.steps.l4_allocation.kernels.problem import Group
 
 Array = NDArray[np.float64]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.steps.l4_allocation.problem import Problem
+from quantctl.steps.l4_allocation.kernels.problem import Problem
 
 if TYPE_CHECKING:
-    from quantctl.steps.l4_allocation import reference
+    from quantctl.steps.l4_allocation.kernels import reference
 
 Array = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ class Formulations:
 
     def min_variance(self, problem: Problem) -> reference.Solution:
         """`reference.MinVariance` for a scaled problem."""
-        from quantctl.steps.l4_allocation import reference
+        from quantctl.steps.l4_allocation.kernels import reference
 
         shape = problem.size, len(problem.rows.names), reference.is_traded(problem)
         if shape not in self._min_variance:
@@ -37,7 +37,7 @@ class Formulations:
 
     def max_sharpe(self, problem: Problem) -> reference.Solution:
         """`reference.MaxSharpe` for a scaled problem."""
-        from quantctl.steps.l4_allocation import reference
+        from quantctl.steps.l4_allocation.kernels import reference
 
         shape = problem.size, len(problem.rows.names), reference.is_traded(problem)
         if shape not in self._max_sharpe:
@@ -48,7 +48,7 @@ class Formulations:
         self, problem: Problem, budgets: Array, barrier: float, *, bounded: bool
     ) -> reference.Solution:
         """`reference.RiskBudget` for a scaled problem; `bounded` includes caps and rows."""
-        from quantctl.steps.l4_allocation import reference
+        from quantctl.steps.l4_allocation.kernels import reference
 
         shape = problem.size, len(problem.rows.names) if bounded else 0, bounded
         if shape not in self._risk_budget:

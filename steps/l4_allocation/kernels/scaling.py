@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quantctl.steps.l4_allocation.problem import Problem
+from quantctl.steps.l4_allocation.kernels.problem import Problem
 
 
 class Scale(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantctl.steps.l4_allocation.problem import Attempt, Kkt, Problem, Result
+from quantctl.steps.l4_allocation.kernels.problem import Attempt, Kkt, Problem, Result
 
 
 def equal_weight(problem: Problem) -> Result:

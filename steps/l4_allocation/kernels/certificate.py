@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.steps.l4_allocation.problem import Problem
+from quantctl.steps.l4_allocation.kernels.problem import Problem
 
 Array = NDArray[np.float64]
 

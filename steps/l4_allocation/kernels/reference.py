@@ -16,8 +16,8 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.steps.l4_allocation.kkt import Multipliers
-from quantctl.steps.l4_allocation.problem import Problem
+from quantctl.steps.l4_allocation.kernels.kkt import Multipliers
+from quantctl.steps.l4_allocation.kernels.problem import Problem
 
 Array = NDArray[np.float64]
 

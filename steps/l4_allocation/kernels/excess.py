@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from quantctl.contracts.errors import InternalError
-from quantctl.steps.l4_allocation.problem import Problem
+from quantctl.steps.l4_allocation.kernels.problem import Problem
 
 _INFEASIBLE = 2
 

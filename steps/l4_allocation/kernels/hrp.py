@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from quantctl.contracts.errors import SolverFailed
 from quantctl.contracts.settings.allocation import HrpSettings
 from quantctl.steps.l2_selection.ward import Merge, ward_linkage
-from quantctl.steps.l4_allocation.certificate import explain_infeasibility
-from quantctl.steps.l4_allocation.kkt import active_names, primal_violation
-from quantctl.steps.l4_allocation.problem import Attempt, Kkt, Problem, Result
-from quantctl.steps.l4_allocation.projection import project_capped
+from quantctl.steps.l4_allocation.kernels.certificate import explain_infeasibility
+from quantctl.steps.l4_allocation.kernels.kkt import active_names, primal_violation
+from quantctl.steps.l4_allocation.kernels.problem import Attempt, Kkt, Problem, Result
+from quantctl.steps.l4_allocation.kernels.projection import project_capped
 
 Array = NDArray[np.float64]
 

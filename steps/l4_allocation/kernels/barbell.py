@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from quantctl.contracts.errors import SolverFailed
 from quantctl.contracts.settings.allocation import BarbellSettings, HrpSettings
-from quantctl.steps.l4_allocation.caps import cluster_groups, effective_caps
-from quantctl.steps.l4_allocation.equal_weight import equal_weight
-from quantctl.steps.l4_allocation.hrp import hrp
-from quantctl.steps.l4_allocation.kkt import primal_violation
-from quantctl.steps.l4_allocation.problem import Attempt, Kkt, Problem, Result, restricted
-from quantctl.steps.l4_allocation.projection import project_capped
+from quantctl.steps.l4_allocation.kernels.caps import cluster_groups, effective_caps
+from quantctl.steps.l4_allocation.kernels.equal_weight import equal_weight
+from quantctl.steps.l4_allocation.kernels.hrp import hrp
+from quantctl.steps.l4_allocation.kernels.kkt import primal_violation
+from quantctl.steps.l4_allocation.kernels.problem import Attempt, Kkt, Problem, Result, restricted
+from quantctl.steps.l4_allocation.kernels.projection import project_capped
 
 Array = NDArray[np.float64]
 

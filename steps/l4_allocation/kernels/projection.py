@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.contracts.errors import SolverFailed
-from quantctl.steps.l4_allocation.certificate import explain_infeasibility
-from quantctl.steps.l4_allocation.kkt import primal_violation
-from quantctl.steps.l4_allocation.problem import Problem
+from quantctl.steps.l4_allocation.kernels.certificate import explain_infeasibility
+from quantctl.steps.l4_allocation.kernels.kkt import primal_violation
+from quantctl.steps.l4_allocation.kernels.problem import Problem
 
 Array = NDArray[np.float64]
 

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.contracts.errors import ConfigError
-from quantctl.steps.l4_allocation.certificate import explain_infeasibility
-from quantctl.steps.l4_allocation.formulations import Formulations
-from quantctl.steps.l4_allocation.kkt import Multipliers, active_names, check_kkt, name_duals
-from quantctl.steps.l4_allocation.problem import Attempt, Kkt, Mask, Problem, Result, restricted
-from quantctl.steps.l4_allocation.scaling import scaled
+from quantctl.steps.l4_allocation.kernels.certificate import explain_infeasibility
+from quantctl.steps.l4_allocation.kernels.formulations import Formulations
+from quantctl.steps.l4_allocation.kernels.kkt import Multipliers, active_names, check_kkt, name_duals
+from quantctl.steps.l4_allocation.kernels.problem import Attempt, Kkt, Mask, Problem, Result, restricted
+from quantctl.steps.l4_allocation.kernels.scaling import scaled
 
 Array = NDArray[np.float64]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.steps.l4_allocation.certificate import explain_infeasibility
-from quantctl.steps.l4_allocation.excess import largest_excess
-from quantctl.steps.l4_allocation.formulations import Formulations
-from quantctl.steps.l4_allocation.kkt import (
+from quantctl.steps.l4_allocation.kernels.certificate import explain_infeasibility
+from quantctl.steps.l4_allocation.kernels.excess import largest_excess
+from quantctl.steps.l4_allocation.kernels.formulations import Formulations
+from quantctl.steps.l4_allocation.kernels.kkt import (
     Formulation,
     Multipliers,
     active_names,
@@ -20,8 +20,8 @@ from quantctl.steps.l4_allocation.kkt import (
     name_duals,
     net_excess,
 )
-from quantctl.steps.l4_allocation.problem import Attempt, Problem, Result
-from quantctl.steps.l4_allocation.scaling import scaled
+from quantctl.steps.l4_allocation.kernels.problem import Attempt, Problem, Result
+from quantctl.steps.l4_allocation.kernels.scaling import scaled
 
 Array = NDArray[np.float64]
 

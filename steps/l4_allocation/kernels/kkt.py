@@ -21,8 +21,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.steps.l4_allocation.problem import Kkt, Problem, Status
-from quantctl.steps.l4_allocation.scaling import scaled
+from quantctl.steps.l4_allocation.kernels.problem import Kkt, Problem, Status
+from quantctl.steps.l4_allocation.kernels.scaling import scaled
 
 Array = NDArray[np.float64]
 Formulation = Literal["min_variance", "max_sharpe", "risk_budget"]

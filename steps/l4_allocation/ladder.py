@@ -17,9 +17,9 @@ from quantctl.contracts.errors import ConfigError, Infeasible, SolverFailed
 from quantctl.contracts.settings.allocation import AllocationSettings, Fallback
 from quantctl.steps.l4_allocation.kernels.barbell import DeclaredCaps, barbell
 from quantctl.steps.l4_allocation.kernels.caps import Caps, cluster_groups
+from quantctl.steps.l4_allocation.kernels.engine import Engine, reference_engine
 from quantctl.steps.l4_allocation.kernels.equal_risk import equal_risk, lower_bound_refused, risk_budget
 from quantctl.steps.l4_allocation.kernels.equal_weight import equal_weight
-from quantctl.steps.l4_allocation.kernels.formulations import Formulations
 from quantctl.steps.l4_allocation.kernels.hrp import hrp
 from quantctl.steps.l4_allocation.kernels.problem import Attempt, Problem, Result
 from quantctl.steps.l4_allocation.kernels.quadratic import max_sharpe, min_variance
@@ -52,7 +52,7 @@ class Setting:
     regime: str
     quadrant: str
     settings: AllocationSettings
-    formulations: Formulations = field(default_factory=Formulations)
+    engine: Engine = field(default_factory=reference_engine)
 
 
 @dataclass(frozen=True)
@@ -161,17 +161,17 @@ def solve(profile: str, problem: Problem, setting: Setting) -> Result:
     if profile == "hrp":
         return hrp(problem, settings.hrp)
     if profile in ("erc", "risk_parity"):
-        return _allowed(equal_risk(problem, setting.formulations), settings)
+        return _allowed(equal_risk(problem, setting.engine), settings)
     if profile == "risk_budget":
         budgets = split_budgets(settings.budgets or {}, problem.names, setting.labels)
-        return _allowed(risk_budget(problem, budgets, setting.formulations), settings)
+        return _allowed(risk_budget(problem, budgets, setting.engine), settings)
     if profile == "barbell":
         return _barbell(problem, setting)
     if profile == "max_sharpe" or (
         profile == "market_neutral" and settings.market_neutral.objective == "max_sharpe"
     ):
-        return _allowed(max_sharpe(problem, setting.formulations), settings)
-    return _allowed(min_variance(problem, setting.formulations), settings)
+        return _allowed(max_sharpe(problem, setting.engine), settings)
+    return _allowed(min_variance(problem, setting.engine), settings)
 
 
 def split_budgets(budgets: dict[str, float], names: Sequence[str], labels: Sequence[str]) -> Array:

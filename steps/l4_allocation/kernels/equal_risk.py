@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from quantctl.contracts.errors import ConfigError
 from quantctl.steps.l4_allocation.kernels.certificate import explain_infeasibility
+from quantctl.steps.l4_allocation.kernels.engine import NATIVE, Engine
 from quantctl.steps.l4_allocation.kernels.formulations import Formulations
 from quantctl.steps.l4_allocation.kernels.kkt import Multipliers, active_names, check_kkt, name_duals
 from quantctl.steps.l4_allocation.kernels.problem import Attempt, Kkt, Mask, Problem, Result, restricted
@@ -43,12 +44,12 @@ class Point(NamedTuple):
     kkt: Kkt
 
 
-def equal_risk(problem: Problem, formulations: Formulations | None = None) -> Result:
+def equal_risk(problem: Problem, engine: Engine = NATIVE) -> Result:
     """Equal risk contribution: `risk_budget` with equal budgets."""
-    return risk_budget(problem, np.full(problem.size, 1.0 / problem.size), formulations)
+    return risk_budget(problem, np.full(problem.size, 1.0 / problem.size), engine)
 
 
-def risk_budget(problem: Problem, budgets: Array, formulations: Formulations | None = None) -> Result:
+def risk_budget(problem: Problem, budgets: Array, engine: Engine = NATIVE) -> Result:
     """Weights whose risk contributions are proportional to `budgets` wherever no cap binds.
 
     Parameters
@@ -66,7 +67,7 @@ def risk_budget(problem: Problem, budgets: Array, formulations: Formulations | N
     _refuse(problem, budgets)
     keep = budgets > 0.0
     part, shares = restricted(problem, keep), budgets[keep] / budgets[keep].sum()
-    search = _Search(scaled(replace(part, l2=0.0, turnover=0.0)), shares, formulations or Formulations())
+    search = _Search(scaled(replace(part, l2=0.0, turnover=0.0)), shares, engine.reference or Formulations())
     point = search.run()
     if point is None:
         return _failure(part, tuple(search.attempts))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.steps.l4_allocation.kernels.certificate import explain_infeasibility
+from quantctl.steps.l4_allocation.kernels.engine import NATIVE, Engine
 from quantctl.steps.l4_allocation.kernels.excess import largest_excess
 from quantctl.steps.l4_allocation.kernels.formulations import Formulations
 from quantctl.steps.l4_allocation.kernels.kkt import (
@@ -29,22 +30,22 @@ Array = NDArray[np.float64]
 POSITIVE = 1e-12
 
 
-def min_variance(problem: Problem, formulations: Formulations | None = None) -> Result:
+def min_variance(problem: Problem, engine: Engine = NATIVE) -> Result:
     """min w'Σw + γm‖w‖² + cm‖w − w_prev‖₁ over budget, bounds, groups and beta row.
 
     Statuses: OPTIMAL, OPTIMAL_REDUCED_ACCURACY, INFEASIBLE (with certificate), SOLVER_FAILED.
-    `formulations` keeps canonicalised problems between solves of one shape.
+    `engine` : the rungs that may run.
     """
     single = _single_atom(problem, "min_variance")
     if single is not None:
         return single
-    solution = (formulations or Formulations()).min_variance(scaled(problem))
+    solution = (engine.reference or Formulations()).min_variance(scaled(problem))
     if solution.weights is None or solution.multipliers is None:
         return _without_point(problem, solution.outcome, solution.iterations)
     return judged(problem, solution.weights, solution.multipliers, "min_variance", solution.iterations)
 
 
-def max_sharpe(problem: Problem, formulations: Formulations | None = None) -> Result:
+def max_sharpe(problem: Problem, engine: Engine = NATIVE) -> Result:
     """max ((μ−rf)'w − c(‖w−w_prev‖₁ + v))/√(w'(Σ+γmI)w): a true ratio, over the same constraints.
 
     Statuses as `min_variance`, and NON_POSITIVE_EXCESS where the largest numerator, found first by a
@@ -64,7 +65,7 @@ def max_sharpe(problem: Problem, formulations: Formulations | None = None) -> Re
     single = _single_atom(problem, "max_sharpe")
     if single is not None:
         return single
-    solution = (formulations or Formulations()).max_sharpe(unit)
+    solution = (engine.reference or Formulations()).max_sharpe(unit)
     if solution.weights is None or solution.multipliers is None:
         return _without_point(problem, solution.outcome, solution.iterations)
     return judged(problem, solution.weights, solution.multipliers, "max_sharpe", solution.iterations)

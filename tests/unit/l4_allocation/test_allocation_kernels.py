@@ -26,9 +26,9 @@ from quantctl.allocation import (
 from quantctl.contracts.errors import ConfigError, ContractError
 from quantctl.contracts.settings.allocation import HrpSettings
 from quantctl.steps.l4_allocation.kernels.certificate import farkas_residual, inequalities
-from quantctl.steps.l4_allocation.kernels.formulations import Formulations
+from quantctl.steps.l4_allocation.kernels.engine import reference_engine
 
-FORMULATIONS = Formulations()
+ENGINE = reference_engine()
 
 
 def random_cov(size: int, seed: int) -> np.ndarray:
@@ -59,17 +59,17 @@ def partitions(total: int, largest: int | None = None):
 def test_two_assets_have_the_textbook_minimum_variance():
     cov = np.array([[0.04, 0.01], [0.01, 0.09]])
     first = (0.09 - 0.01) / (0.04 + 0.09 - 0.02)
-    assert min_variance(Problem(cov), FORMULATIONS).weights == pytest.approx([first, 1 - first], abs=1e-9)
+    assert min_variance(Problem(cov), ENGINE).weights == pytest.approx([first, 1 - first], abs=1e-9)
 
 
 def test_diagonal_covariance_gives_inverse_variances_and_inverse_volatilities():
     variances = np.array([0.01, 0.04, 0.09, 0.25])
     problem = Problem(np.diag(variances))
-    assert min_variance(problem, FORMULATIONS).weights == pytest.approx(
+    assert min_variance(problem, ENGINE).weights == pytest.approx(
         (1 / variances) / (1 / variances).sum()
     )
     vols = 1 / np.sqrt(variances)
-    assert equal_risk(problem, FORMULATIONS).weights == pytest.approx(vols / vols.sum(), abs=1e-12)
+    assert equal_risk(problem, ENGINE).weights == pytest.approx(vols / vols.sum(), abs=1e-12)
     assert hrp(problem).weights == pytest.approx((1 / variances) / (1 / variances).sum(), abs=1e-12)
 
 
@@ -77,7 +77,7 @@ def test_equal_correlation_gives_inverse_volatilities():
     """Maillard, Roncalli & Teiletche 2010, section 2: with one correlation ERC is inverse volatility."""
     vol = np.array([0.1, 0.2, 0.3, 0.4])
     corr = np.full((4, 4), 0.35) + 0.65 * np.eye(4)
-    weights = equal_risk(Problem(corr * np.outer(vol, vol)), FORMULATIONS).weights
+    weights = equal_risk(Problem(corr * np.outer(vol, vol)), ENGINE).weights
     assert weights == pytest.approx((1 / vol) / (1 / vol).sum(), abs=1e-12)
 
 
@@ -85,14 +85,14 @@ def test_erc_reproduces_the_four_asset_example_of_its_paper():
     """Maillard, Roncalli & Teiletche 2010: vols 10-40 %, ρ12 = .8, ρ34 = -.5, others 0."""
     vol = np.array([0.1, 0.2, 0.3, 0.4])
     corr = np.array([[1, 0.8, 0, 0], [0.8, 1, 0, 0], [0, 0, 1, -0.5], [0, 0, -0.5, 1.0]])
-    weights = equal_risk(Problem(corr * np.outer(vol, vol)), FORMULATIONS).weights
+    weights = equal_risk(Problem(corr * np.outer(vol, vol)), ENGINE).weights
     assert weights == pytest.approx([0.384, 0.192, 0.243, 0.182], abs=6e-4)
 
 
 def test_tangency_portfolio_of_two_assets():
     cov, mu = np.array([[0.04, 0.01], [0.01, 0.09]]), np.array([0.08, 0.12])
     tangency = np.linalg.solve(cov, mu)
-    weights = max_sharpe(Problem(cov, mu=mu), FORMULATIONS).weights
+    weights = max_sharpe(Problem(cov, mu=mu), ENGINE).weights
     assert weights == pytest.approx(tangency / tangency.sum(), abs=1e-8)
 
 
@@ -100,7 +100,7 @@ def test_implied_returns_return_the_market():
     """He & Litterman 1999: the portfolio that is optimal for Π = δΣw is w itself."""
     market = np.array([0.016, 0.022, 0.052, 0.055, 0.116, 0.124, 0.615])
     cov = random_cov(7, 3)
-    weights = max_sharpe(Problem(cov, mu=2.5 * cov @ market), FORMULATIONS).weights
+    weights = max_sharpe(Problem(cov, mu=2.5 * cov @ market), ENGINE).weights
     assert weights == pytest.approx(market, abs=1e-7)
 
 
@@ -108,7 +108,7 @@ def test_implied_returns_return_the_market():
 def test_risk_shares_equal_budgets_without_caps(seed):
     cov = random_cov(15, seed)
     budgets = np.random.default_rng(seed).uniform(0.2, 1.0, 15)
-    weights = risk_budget(Problem(cov), budgets, FORMULATIONS).weights
+    weights = risk_budget(Problem(cov), budgets, ENGINE).weights
     shares = weights * (cov @ weights) / (weights @ cov @ weights)
     assert shares == pytest.approx(budgets / budgets.sum(), rel=1e-8)
 
@@ -116,7 +116,7 @@ def test_risk_shares_equal_budgets_without_caps(seed):
 @pytest.mark.parametrize("seed", range(6))
 def test_capped_erc_bounds_every_contribution_and_equalises_the_free_ones(seed):
     problem = capped(14, 5 + seed, seed)
-    result = equal_risk(problem, FORMULATIONS)
+    result = equal_risk(problem, ENGINE)
     weights = result.weights
     unit = problem.cov / problem.mean_variance
     level = result.duals["barrier"] / problem.size
@@ -137,7 +137,7 @@ def test_every_partition_is_feasible_at_the_default_caps(sizes):
     groups = cluster_groups(labels, caps.cluster)
     problem = Problem(random_cov(7, len(sizes)), upper=np.minimum(caps.weights, 1.0), groups=groups)
     assert explain_infeasibility(problem) is None
-    for result in (equal_risk(problem, FORMULATIONS), hrp(problem)):
+    for result in (equal_risk(problem, ENGINE), hrp(problem)):
         assert result.accepted, result
         assert result.kkt.primal <= 1e-9
 
@@ -157,7 +157,7 @@ def test_sum_of_effective_caps_reaches_one_for_every_partition_up_to_twelve_atom
 @pytest.mark.parametrize("seed", range(4))
 def test_max_sharpe_beats_random_feasible_portfolios(seed):
     problem = capped(10, 6, seed)
-    best = max_sharpe(problem, FORMULATIONS)
+    best = max_sharpe(problem, ENGINE)
     rng = np.random.default_rng(seed)
     ridge = problem.l2 * problem.mean_variance
     for _ in range(60):
@@ -167,7 +167,7 @@ def test_max_sharpe_beats_random_feasible_portfolios(seed):
 
 
 def test_negative_excess_is_typed_and_has_no_weights():
-    result = max_sharpe(Problem(random_cov(5, 1), mu=np.full(5, -0.1)), FORMULATIONS)
+    result = max_sharpe(Problem(random_cov(5, 1), mu=np.full(5, -0.1)), ENGINE)
     assert (result.status, result.weights) == ("NON_POSITIVE_EXCESS", None)
 
 
@@ -179,8 +179,8 @@ def test_permuting_atoms_permutes_weights(kernel):
         problem, cov=problem.cov[np.ix_(order, order)], mu=problem.mu[order], upper=problem.caps[order],
         groups=tuple(g._replace(members=g.members[order]) for g in problem.groups), names=(),
     )  # fmt: skip
-    expected = kernel(problem, FORMULATIONS).weights[order]
-    assert kernel(shuffled, FORMULATIONS).weights == pytest.approx(expected, abs=1e-7)
+    expected = kernel(problem, ENGINE).weights[order]
+    assert kernel(shuffled, ENGINE).weights == pytest.approx(expected, abs=1e-7)
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
@@ -188,14 +188,14 @@ def test_permuting_atoms_permutes_weights(kernel):
 def test_scaling_the_covariance_changes_nothing(kernel, scale):
     problem = capped(8, 5, 4)
     scaled = replace(problem, cov=problem.cov * scale)
-    assert kernel(scaled, FORMULATIONS).weights == pytest.approx(
-        kernel(problem, FORMULATIONS).weights, abs=1e-8
+    assert kernel(scaled, ENGINE).weights == pytest.approx(
+        kernel(problem, ENGINE).weights, abs=1e-8
     )
 
 
 def test_a_corrupted_weight_or_dual_is_rejected():
     problem = capped(8, 5, 1)
-    result = min_variance(problem, FORMULATIONS)
+    result = min_variance(problem, ENGINE)
     assert check_kkt(problem, result.weights, result.duals).status == "OPTIMAL"
     moved = result.weights.copy()
     moved[:2] += [1e-4, -1e-4]
@@ -206,7 +206,7 @@ def test_a_corrupted_weight_or_dual_is_rejected():
 
 def test_infeasible_beta_has_a_verified_and_irreducible_certificate():
     problem = replace(capped(6, 4, 0), beta=np.linspace(0.5, 1.5, 6), beta_tol=0.15)
-    result = min_variance(problem, FORMULATIONS)
+    result = min_variance(problem, ENGINE)
     assert result.status == "INFEASIBLE" and result.certificate["code"] == "INFEASIBLE_BETA"
     names, matrix, limit = inequalities(problem)
     duals = result.certificate["multipliers"]
@@ -249,7 +249,7 @@ def test_two_identical_atoms_get_equal_weights():
     conditioned = condition_correlation(estimate.corr, 5000.0)
     cov = conditioned.corr * np.outer(estimate.vol, estimate.vol)
     for kernel in (min_variance, equal_risk):
-        weights = kernel(Problem(cov), FORMULATIONS).weights
+        weights = kernel(Problem(cov), ENGINE).weights
         assert weights[0] == pytest.approx(weights[4], abs=1e-9)
 
 
@@ -291,4 +291,4 @@ def test_hrp_is_a_hand_computed_bisection():
 def test_a_group_minimum_is_met():
     members = np.array([True, False, False])
     problem = Problem(np.diag([0.5, 0.01, 0.01]), groups=(Group("g", members, 0.3, None),))
-    assert min_variance(problem, FORMULATIONS).weights[0] == pytest.approx(0.3, abs=1e-9)
+    assert min_variance(problem, ENGINE).weights[0] == pytest.approx(0.3, abs=1e-9)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from quantctl.steps.l4_allocation.kernels.problem import Problem
 
 if TYPE_CHECKING:
-    from quantctl.steps.l4_allocation.kernels import reference
+    from quantctl.steps.l4_allocation.kernels import reference, reference_return
 
 Array = NDArray[np.float64]
 
@@ -24,6 +24,8 @@ class Formulations:
     def __init__(self) -> None:
         self._min_variance: dict[tuple[int, int, bool], reference.MinVariance] = {}
         self._max_sharpe: dict[tuple[int, int, bool], reference.MaxSharpe] = {}
+        self._mean_variance: dict[tuple[int, int, bool], reference_return.MeanVariance] = {}
+        self._max_diversification: dict[tuple[int, int], reference_return.MaxDiversification] = {}
         self._risk_budget: dict[tuple[int, int, bool], reference.RiskBudget] = {}
 
     def min_variance(self, problem: Problem) -> reference.Solution:
@@ -43,6 +45,24 @@ class Formulations:
         if shape not in self._max_sharpe:
             self._max_sharpe[shape] = reference.MaxSharpe(*shape[:2], traded=shape[2])
         return self._max_sharpe[shape].solve(problem)
+
+    def mean_variance(self, problem: Problem, risk_aversion: float) -> reference.Solution:
+        """`reference_return.MeanVariance` for a scaled problem: `l2` is γ·m/s_μ, `risk_aversion` g·m/s_μ."""
+        from quantctl.steps.l4_allocation.kernels import reference, reference_return
+
+        shape = problem.size, len(problem.rows.names), reference.is_traded(problem)
+        if shape not in self._mean_variance:
+            self._mean_variance[shape] = reference_return.MeanVariance(*shape[:2], traded=shape[2])
+        return self._mean_variance[shape].solve(problem, risk_aversion)
+
+    def max_diversification(self, problem: Problem) -> reference.Solution:
+        """`reference_return.MaxDiversification` for a scaled problem."""
+        from quantctl.steps.l4_allocation.kernels import reference_return
+
+        shape = problem.size, len(problem.rows.names)
+        if shape not in self._max_diversification:
+            self._max_diversification[shape] = reference_return.MaxDiversification(*shape)
+        return self._max_diversification[shape].solve(problem)
 
     def risk_budget(
         self, problem: Problem, budgets: Array, barrier: float, *, bounded: bool

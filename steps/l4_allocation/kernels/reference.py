@@ -44,7 +44,7 @@ class Solution:
         return "infeasible" in self.outcome
 
 
-class _Polytope:
+class Polytope:
     """Parameters of l ≤ w ≤ u and G w ≤ h, shared by the formulations."""
 
     def __init__(self, size: int, rows: int) -> None:
@@ -53,12 +53,13 @@ class _Polytope:
         self.limit: Any = cp.Parameter(rows) if rows else None
 
     def assign(self, problem: Problem) -> None:
+        """Take the bounds and rows of `problem`."""
         self.lower.value, self.upper.value = problem.floors, problem.caps
         if self.matrix is not None and self.limit is not None:
             self.matrix.value, self.limit.value = problem.rows.matrix, problem.rows.limit
 
 
-class _Trade:
+class Trade:
     """c(1't + vκ) with t ≥ ±(y − κw_prev): the cost of trading, homogenised (κ = 1: in w itself)."""
 
     def __init__(self, size: int) -> None:
@@ -66,11 +67,13 @@ class _Trade:
         self.turnover, self.exit_cost = cp.Parameter(nonneg=True), cp.Parameter(nonneg=True)
 
     def cost_of(self, y: Any, kappa: Any) -> tuple[Any, list[Any]]:
+        """The cost as an expression, and the constraints on t."""
         moved = y - self.previous * kappa
         cost = self.turnover * cp.sum(self.traded) + self.exit_cost * kappa
         return cost, [self.traded >= moved, self.traded >= -moved]
 
     def assign(self, problem: Problem) -> None:
+        """Take the previous weights and the price of trading of `problem`."""
         self.previous.value, self.turnover.value = problem.w_prev, problem.turnover
         self.exit_cost.value = problem.turnover * problem.exit_turnover
 
@@ -80,8 +83,8 @@ class MinVariance:
 
     def __init__(self, size: int, rows: int, *, traded: bool) -> None:
         self.w, self.factor = cp.Variable(size), cp.Parameter((size, size))
-        self.l2, self.trade = cp.Parameter(nonneg=True), _Trade(size) if traded else None
-        self.set = _Polytope(size, rows)
+        self.l2, self.trade = cp.Parameter(nonneg=True), Trade(size) if traded else None
+        self.set = Polytope(size, rows)
         self.budget = cp.sum(self.w) == 1
         self.floor, self.cap = self.w >= self.set.lower, self.w <= self.set.upper
         self.rows = [] if self.set.matrix is None else [self.set.matrix @ self.w <= self.set.limit]
@@ -98,12 +101,12 @@ class MinVariance:
         self.factor.value, self.l2.value = np.linalg.cholesky(problem.cov), problem.l2
         if self.trade:
             self.trade.assign(problem)
-        outcome, iterations = _solve(self.problem, CONE_TOLERANCE)
+        outcome, iterations = solved(self.problem, CONE_TOLERANCE)
         if self.w.value is None:
             return Solution(outcome, iterations)
         lam = Multipliers(
-            float(self.budget.dual_value), _dual(self.floor), _dual(self.cap),
-            _dual(self.rows[0]) if self.rows else np.zeros(0), 0.0,
+            float(self.budget.dual_value), dual_of(self.floor), dual_of(self.cap),
+            dual_of(self.rows[0]) if self.rows else np.zeros(0), 0.0,
         )  # fmt: skip
         return Solution(outcome, iterations, np.asarray(self.w.value), lam)
 
@@ -118,8 +121,8 @@ class MaxSharpe:
     def __init__(self, size: int, rows: int, *, traded: bool) -> None:
         self.y, self.kappa = cp.Variable(size), cp.Variable()
         self.factor, self.excess = cp.Parameter((size, size)), cp.Parameter(size)
-        self.l2, self.trade = cp.Parameter(nonneg=True), _Trade(size) if traded else None
-        self.set = _Polytope(size, rows)
+        self.l2, self.trade = cp.Parameter(nonneg=True), Trade(size) if traded else None
+        self.set = Polytope(size, rows)
         cost, trades = self.trade.cost_of(self.y, self.kappa) if self.trade else (0.0, [])
         self.budget = cp.sum(self.y) == self.kappa
         self.floor = self.y >= self.set.lower * self.kappa
@@ -141,15 +144,15 @@ class MaxSharpe:
         self.excess.value = problem.excess
         if self.trade:
             self.trade.assign(problem)
-        outcome, iterations = _solve(self.problem, CONE_TOLERANCE)
+        outcome, iterations = solved(self.problem, CONE_TOLERANCE)
         if self.y.value is None or not float(self.kappa.value) > 0.0:
             return Solution(outcome, iterations)
         y, kappa = np.asarray(self.y.value), float(self.kappa.value)
         # The multipliers of the homogenised problem, divided by ∂(y'Qy)/∂κ · κ⁻² = 2 y'Qy/κ.
         unit = kappa / (2.0 * float(self.problem.value))
         lam = Multipliers(
-            float(self.budget.dual_value) * unit, _dual(self.floor) * unit, _dual(self.cap) * unit,
-            _dual(self.rows[0]) * unit if self.rows else np.zeros(0), 0.0,
+            float(self.budget.dual_value) * unit, dual_of(self.floor) * unit, dual_of(self.cap) * unit,
+            dual_of(self.rows[0]) * unit if self.rows else np.zeros(0), 0.0,
         )  # fmt: skip
         return Solution(outcome, iterations, y / kappa, lam)
 
@@ -163,7 +166,7 @@ class RiskBudget:
     def __init__(self, size: int, rows: int, *, bounded: bool) -> None:
         self.x, self.factor = cp.Variable(size), cp.Parameter((size, size))
         self.barrier = cp.Parameter(size, nonneg=True)
-        self.set = _Polytope(size, rows)
+        self.set = Polytope(size, rows)
         self.cap = [self.x <= self.set.upper] if bounded else []
         self.rows = [] if self.set.matrix is None else [self.set.matrix @ self.x <= self.set.limit]
         self.problem = cp.Problem(
@@ -176,13 +179,13 @@ class RiskBudget:
         """x(λ) for λ = `barrier` and its multipliers, for a scaled `problem`."""
         self.set.assign(problem)
         self.factor.value, self.barrier.value = np.linalg.cholesky(problem.cov), barrier * budgets
-        outcome, iterations = _solve(self.problem, BARRIER_TOLERANCE)
+        outcome, iterations = solved(self.problem, BARRIER_TOLERANCE)
         if self.x.value is None:
             return Solution(outcome, iterations)
         none = np.zeros(problem.size)
         lam = Multipliers(
-            0.0, none, _dual(self.cap[0]) if self.cap else none,
-            _dual(self.rows[0]) if self.rows else np.zeros(0), barrier,
+            0.0, none, dual_of(self.cap[0]) if self.cap else none,
+            dual_of(self.rows[0]) if self.rows else np.zeros(0), barrier,
         )  # fmt: skip
         return Solution(outcome, iterations, np.asarray(self.x.value), lam)
 
@@ -192,11 +195,12 @@ def is_traded(problem: Problem) -> bool:
     return problem.w_prev is not None and problem.turnover > 0.0
 
 
-def _dual(constraint: Any) -> Array:
+def dual_of(constraint: Any) -> Array:
+    """The multipliers of `constraint` as a vector."""
     return np.asarray(constraint.dual_value, dtype=np.float64).reshape(-1)
 
 
-def _solve(problem: cp.Problem, tolerance: float) -> tuple[str, int]:
+def solved(problem: cp.Problem, tolerance: float) -> tuple[str, int]:
     """Solve with one thread; the solver's failure is an outcome, not an exception."""
     options = {"tol_feas": tolerance, "tol_gap_abs": tolerance, "tol_gap_rel": tolerance, "max_threads": 1}
     with warnings.catch_warnings():

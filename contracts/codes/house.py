@@ -21,7 +21,7 @@ CODES: dict[str, Code] = {
     "HTR_FLOOR_TOO_LOW": Code(2, "htr.floor is below 15."),
     "RATING_WEIGHTS_INVALID": Code(2, "Rating weights do not sum to 1."),
     "ENGINE_UNKNOWN": Code(2, "features.selection_mode names no selection engine."),
-    "ENGINE_UNAVAILABLE": Code(2, "The solver engine does not exist yet."),
+    "ENGINE_UNAVAILABLE": Code(2, "The engine is not part of this installation."),
     "FILTER_UNKNOWN": Code(2, "selection.filters names no filter."),
     "SIGNAL_UNKNOWN": Code(2, "A signal is not a scored metric of the engine."),
     "RISK_PROFILE_UNKNOWN": Code(2, "A risk profile does not exist."),

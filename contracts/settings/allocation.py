@@ -136,7 +136,9 @@ class AllocationSettings(Section):
         description="Risk profiles that are solved.",
     )
     primary_risk_profile: RiskProfile = Field("hrp", description="Risk profile that the reports lead with.")
-    engine: Literal["cvxpy", "native"] = Field("cvxpy", description="Solver engine.")
+    engine: Literal["cvxpy", "native"] = Field(
+        "native", description="Own kernels, or the readable reference formulations."
+    )
     structure: Literal["flat", "two_layer"] = Field(
         "flat", description="Atoms as variables, or clusters first."
     )
@@ -185,13 +187,6 @@ class AllocationSettings(Section):
     budgets: dict[str, NonNegative] | None = Field(None, description="Atom or cluster id to its risk budget.")
     accept_reduced: bool = Field(True, description="Accept results of reduced accuracy, with a warning.")
     strict_stability: bool = Field(True, description="Weight-file differences are errors, not warnings.")
-
-    @field_validator("engine")
-    @classmethod
-    def _available(cls, engine: str) -> str:
-        if engine == "native":
-            raise refusal("ENGINE_UNAVAILABLE", "allocation.engine native does not exist yet; use cvxpy")
-        return engine
 
     @model_validator(mode="after")
     def _consistent(self) -> AllocationSettings:

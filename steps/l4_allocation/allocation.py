@@ -30,6 +30,7 @@ from quantctl.steps.l4_allocation.ladder import (
     Setting,
     Solved,
     check_available,
+    engine_of,
     refusal,
     run_profile,
 )
@@ -210,6 +211,7 @@ def setting_of(
         regime=regime.regime,
         quadrant=regime.quadrant,
         settings=settings,
+        engine=engine_of(settings),
     )
 
 

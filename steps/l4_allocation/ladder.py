@@ -8,7 +8,8 @@ door, and everything it drops is named.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from quantctl.contracts.errors import ConfigError, Infeasible, SolverFailed
 from quantctl.contracts.settings.allocation import AllocationSettings, Fallback
 from quantctl.steps.l4_allocation.kernels.barbell import DeclaredCaps, barbell
 from quantctl.steps.l4_allocation.kernels.caps import Caps, cluster_groups
-from quantctl.steps.l4_allocation.kernels.engine import Engine, reference_engine
+from quantctl.steps.l4_allocation.kernels.engine import NATIVE, Engine, reference_engine
 from quantctl.steps.l4_allocation.kernels.equal_risk import equal_risk, lower_bound_refused, risk_budget
 from quantctl.steps.l4_allocation.kernels.equal_weight import equal_weight
 from quantctl.steps.l4_allocation.kernels.hrp import hrp
@@ -52,7 +53,7 @@ class Setting:
     regime: str
     quadrant: str
     settings: AllocationSettings
-    engine: Engine = field(default_factory=reference_engine)
+    engine: Engine = NATIVE
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,10 @@ def check_available(settings: AllocationSettings) -> None:
     Raises `ENGINE_UNAVAILABLE`, `STRUCTURE_UNAVAILABLE`, `CASH_UNAVAILABLE`, `PROFILE_UNAVAILABLE`, and
     `ERC_LOWER_BOUND` where a risk-budget profile is asked for beside a positive `weight_min`.
     """
-    if settings.engine != "cvxpy":
+    if settings.engine == "cvxpy" and find_spec("cvxpy") is None:
         raise ConfigError(
-            "ENGINE_UNAVAILABLE", f"allocation.engine {settings.engine} does not exist here",
-            where="allocation.engine", remedy="set allocation.engine to cvxpy",
+            "ENGINE_UNAVAILABLE", "allocation.engine cvxpy needs cvxpy, which is not installed",
+            where="allocation.engine", remedy="install cvxpy or set allocation.engine to native",
         )  # fmt: skip
     if settings.structure != "flat":
         raise ConfigError(
@@ -115,6 +116,11 @@ def check_available(settings: AllocationSettings) -> None:
             )  # fmt: skip
     if settings.weight_min > 0.0 and set(RISK_BUDGETS) & set(settings.risk_profiles):
         raise lower_bound_refused()
+
+
+def engine_of(settings: AllocationSettings) -> Engine:
+    """The rungs of `allocation.engine`; one object per window, since it keeps what it compiled."""
+    return NATIVE if settings.engine == "native" else reference_engine()
 
 
 def problem_of(profile: str, setting: Setting, keep: Sequence[str] = ("caps", "clusters", "beta")) -> Problem:

@@ -22,7 +22,7 @@ from quantctl.steps.l4_allocation.ladder import BASELINES, Setting, Solved
 
 Array = NDArray[np.float64]
 
-KERNEL_VERSION = "1"
+KERNEL_VERSION = "2"
 DUST = 1e-9
 MAX_DUST_RESIDUAL = 1e-8
 # Only files without a run id: an allocation has the same id in every run that computes it.

@@ -50,7 +50,7 @@ def test_an_unknown_scanner_of_a_profile_is_named_with_its_nearest(market: Any) 
         ("CONFIG_RANGE", "allocation.kappa_max=5001", "5000"),
         ("CONFIG_RANGE", "data.min_days_floor=501", "data.lookback_days"),
         ("CONFIG_RANGE", "ranking.direction=SHORT", "'auto', 'descending' or 'ascending'"),
-        ("ENGINE_UNAVAILABLE", "allocation.engine=native", "use cvxpy"),
+        ("CONFIG_RANGE", "allocation.engine=nativ", "'cvxpy' or 'native'"),
         ("HTR_FLOOR_TOO_LOW", "htr.floor=10", "below 15"),
         ("RANK_DIRECTION_MISMATCH", "ranking.direction=ascending", "ranking.direction"),
         ("ENGINE_UNKNOWN", "features.selection_mode=v44", "did you mean 'v4'?"),

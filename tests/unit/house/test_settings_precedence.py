@@ -221,7 +221,7 @@ def test_a_profile_cannot_change_the_steps_of_a_run(tmp_path: Path, key: str) ->
         ("features.dominant_signal=momentun", "SIGNAL_UNKNOWN"),
         ("mps.weights_override.momentun=1", "SIGNAL_UNKNOWN"),
         ("ratings.weights=[0.5, 0.6]", "RATING_WEIGHTS_INVALID"),
-        ("allocation.engine=native", "ENGINE_UNAVAILABLE"),
+        ("allocation.engine=nativ", "CONFIG_RANGE"),
         ("allocation.kappa_max=5001", "CONFIG_RANGE"),
         ("allocation.beta.tolerance=0.2", "CONFIG_RANGE"),
         ("allocation.beta.tolerance=0", "CONFIG_RANGE"),

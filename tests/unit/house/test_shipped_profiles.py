@@ -43,7 +43,7 @@ def test_a_sleeve_has_the_shared_values(name: str) -> None:
     assert not s.features.feat_dynamic_selection
     assert s.features.feat_directional_sign_test_gate_atomic
     assert s.data.strict is (name != "development")
-    assert s.allocation.engine == "cvxpy"
+    assert s.allocation.engine == "native"
     assert not s.backtest.enabled
     assert s.data.calendars["BINANCE"] == "24x7"
 

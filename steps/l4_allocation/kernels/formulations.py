@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from quantctl.steps.l4_allocation.kernels.problem import Problem
 
 if TYPE_CHECKING:
-    from quantctl.steps.l4_allocation.kernels import reference, reference_return
+    from quantctl.steps.l4_allocation.kernels import cvar_program, cvar_reference, reference, reference_return
 
 Array = NDArray[np.float64]
 
@@ -26,6 +26,7 @@ class Formulations:
         self._max_sharpe: dict[tuple[int, int, bool], reference.MaxSharpe] = {}
         self._mean_variance: dict[tuple[int, int, bool], reference_return.MeanVariance] = {}
         self._max_diversification: dict[tuple[int, int], reference_return.MaxDiversification] = {}
+        self._min_cvar: dict[tuple[int, int, int, bool], cvar_reference.MinCvar] = {}
         self._risk_budget: dict[tuple[int, int, bool], reference.RiskBudget] = {}
 
     def min_variance(self, problem: Problem) -> reference.Solution:
@@ -63,6 +64,15 @@ class Formulations:
         if shape not in self._max_diversification:
             self._max_diversification[shape] = reference_return.MaxDiversification(*shape)
         return self._max_diversification[shape].solve(problem)
+
+    def min_cvar(self, problem: Problem, program: cvar_program.CvarProgram) -> cvar_program.CvarOptimum:
+        """`cvar_reference.MinCvar` for the program of `problem`."""
+        from quantctl.steps.l4_allocation.kernels import cvar_reference
+
+        shape = program.size, program.bars, len(program.limit), program.previous is not None
+        if shape not in self._min_cvar:
+            self._min_cvar[shape] = cvar_reference.MinCvar(*shape[:3], traded=shape[3])
+        return self._min_cvar[shape].solve(problem, program)
 
     def risk_budget(
         self, problem: Problem, budgets: Array, barrier: float, *, bounded: bool

@@ -8,6 +8,12 @@ Solving κ(C(a)) = K' for a, with K' = K (1 − 1e-9) a hair below the limit K, 
 
 so the bound is met in one step: nothing is searched, nothing overshoots. The diagonal stays 1, hence
 variances are untouched.
+
+Only the two extreme eigenvalues are computed: C = Q T Q' with T tridiagonal (LAPACK dsytrd), then bisection
+on the Sturm count of T (dstebz; Golub & Van Loan, Matrix Computations, 8.4). Both are backward stable: an
+eigenvalue is right to a few units of λ₁ · 2⁻⁵³ whatever C is, hence κ to about κ · 1e-15 relative. A Krylov
+method would be cheaper, but only finds eigenvalues, it cannot exclude smaller ones; the factorisations that
+would exclude them cost what they save.
 """
 
 from __future__ import annotations
@@ -21,6 +27,8 @@ Array = NDArray[np.float64]
 
 # How far below the limit the closed form aims, so that rounding cannot leave κ on or above it.
 MARGIN = 1e-9
+
+_BY_INDEX = 2  # dstebz: eigenvalues il to iu, ascending
 
 
 class Conditioned(NamedTuple):
@@ -46,14 +54,14 @@ def condition_correlation(corr: Array, kappa_limit: float, *, floor: float = 0.0
     kappa_limit : K > 1
     floor : least intensity to apply, in [0, 1); the result uses max(a*, floor)
 
-    Guarantees a ≤ N / (N + K − 1) when `floor` does not bind. One symmetric eigenvalue
-    decomposition, O(N³). The argument is not modified.
+    Guarantees a ≤ N / (N + K − 1) when `floor` does not bind. One tridiagonal reduction, 4N³/3 flops.
+    The argument is not modified.
     """
-    eigenvalues = np.linalg.eigvalsh(corr)
-    smallest, largest = max(float(eigenvalues[0]), 0.0), float(eigenvalues[-1])
+    least, largest = extreme_eigenvalues(corr)
+    smallest = max(least, 0.0)
     intensity = max(minimal_intensity(largest, smallest, kappa_limit), floor)
-    conditioned = (1.0 - intensity) * corr
-    conditioned = (conditioned + conditioned.T) / 2.0
+    conditioned = corr + corr.T
+    conditioned *= (1.0 - intensity) / 2.0
     np.fill_diagonal(conditioned, 1.0)
     return Conditioned(
         conditioned,
@@ -61,6 +69,22 @@ def condition_correlation(corr: Array, kappa_limit: float, *, floor: float = 0.0
         _ratio(largest, smallest),
         _ratio((1.0 - intensity) * largest + intensity, (1.0 - intensity) * smallest + intensity),
     )
+
+
+def extreme_eigenvalues(matrix: Array) -> tuple[float, float]:
+    """Smallest and largest eigenvalue of a symmetric `matrix` of shape (N, N); its lower triangle is read."""
+    from scipy.linalg import lapack
+
+    size = len(matrix)
+    if size == 1:
+        return float(matrix[0, 0]), float(matrix[0, 0])
+    # A blocked reduction needs the workspace that LAPACK asks for; the default one is several times slower.
+    work = int(lapack.dsytrd_lwork(size, lower=1)[0])
+    _, diagonal, off_diagonal, _, _ = lapack.dsytrd(matrix.T, lower=1, lwork=work)
+    ends = [
+        lapack.dstebz(diagonal, off_diagonal, _BY_INDEX, 0.0, 0.0, k, k, 0.0, "E")[1][0] for k in (1, size)
+    ]
+    return float(ends[0]), float(ends[1])
 
 
 def minimal_intensity(largest: float, smallest: float, kappa_limit: float) -> float:

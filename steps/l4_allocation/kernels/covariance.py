@@ -12,6 +12,7 @@ Chen, Wiesel, Eldar & Hero (2010), Shrinkage algorithms for MMSE covariance esti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from quantctl.contracts.errors import ConfigError, ContractError
 
 Array = NDArray[np.float64]
+Intensity = Callable[[Array, float, float], float]
 
 _SKLEARN = {"graphical_lasso": "GraphicalLassoCV", "min_cov_det": "MinCovDet", "shrunk": "ShrunkCovariance"}
 
@@ -51,33 +53,41 @@ def estimate_covariance(
     options : keyword arguments of the scikit-learn estimators
     seed : seed of `min_cov_det`, the one estimator that draws
 
+    `cov` and `corr` are symmetric to the bit. The estimators of this file take one symmetric product,
+    T N² flops, and O(T N + N²) for the rest; no temporary is larger than T N or N².
+
     Raises
     ------
     ContractError : `NONFINITE_INPUT`, or `DEGENERATE_INPUT` where an asset has no variance
     ConfigError : `COVARIANCE_METHOD` for an unknown name
     """
-    if not np.isfinite(returns).all():
+    bars = len(returns)
+    mean = np.full(bars, 1.0 / bars) @ returns
+    # A value that is not finite leaves no finite mean of its column: N numbers tell what T N would.
+    if not np.isfinite(mean).all():
         raise ContractError("NONFINITE_INPUT", "returns hold a value that is not finite", where="returns")
-    centred = returns - returns.mean(axis=0)
-    cov, intensity = _estimate(centred, method, options or {}, seed)
-    cov = (cov + cov.T) / 2.0
+    cov, intensity = _estimate(returns - mean, method, options or {}, seed)
     vol = np.sqrt(np.diag(cov))
-    if not (vol > 0.0).all():
+    # A constant column is centred to the rounding of its mean, not to zero.
+    if not (vol > bars * np.finfo(np.float64).eps * np.abs(mean)).all():
         raise ContractError("DEGENERATE_INPUT", "an asset has no variance", where="returns")
-    corr = cov / np.outer(vol, vol)
+    corr = np.outer(vol, vol)
+    np.divide(cov, corr, out=corr)
     np.fill_diagonal(corr, 1.0)
     return Covariance(cov, vol, corr, intensity)
 
 
 def _estimate(centred: Array, method: str, options: dict[str, Any], seed: int) -> tuple[Array, float]:
+    """Exactly symmetric covariance of `centred` and the shrinkage."""
     if method == "ledoit_wolf":
         return _shrunk_to_identity(centred, _ledoit_wolf_intensity)
     if method == "oas":
         return _shrunk_to_identity(centred, _oas_intensity)
     if method == "sample":
-        return centred.T @ centred / (centred.shape[0] - 1), 0.0
+        return _product(centred) / (centred.shape[0] - 1), 0.0
     if method in _SKLEARN:
-        return _sklearn(centred, method, options, seed), 0.0
+        cov = _sklearn(centred, method, options, seed)
+        return (cov + cov.T) / 2.0, 0.0
     known = ", ".join(["ledoit_wolf", "oas", "sample", *_SKLEARN])
     raise ConfigError(
         "COVARIANCE_METHOD", f"unknown covariance method {method!r}",
@@ -85,21 +95,29 @@ def _estimate(centred: Array, method: str, options: dict[str, Any], seed: int) -
     )  # fmt: skip
 
 
-def _shrunk_to_identity(centred: Array, intensity_of: Any) -> tuple[Array, float]:
-    sample = centred.T @ centred / centred.shape[0]
-    mean_variance = float(np.trace(sample)) / sample.shape[0]
-    frobenius = float(np.sum(sample * sample))
-    alpha = intensity_of(centred, mean_variance, frobenius)
-    shrunk = (1.0 - alpha) * sample
-    shrunk[np.diag_indices_from(shrunk)] += alpha * mean_variance
-    return shrunk, alpha
+def _product(centred: Array) -> Array:
+    """XᵀX. NumPy gives a product with its own transpose to dsyrk: half the flops, and the other triangle is
+    copied, so the result is symmetric to the bit."""
+    return np.asarray(centred.T @ centred, dtype=np.float64)
+
+
+def _shrunk_to_identity(centred: Array, intensity_of: Intensity) -> tuple[Array, float]:
+    product = _product(centred)
+    bars, assets = centred.shape
+    flat = product.reshape(-1)
+    diagonal = flat[:: assets + 1]
+    mean_variance = float(diagonal.sum()) / (assets * bars)
+    alpha = intensity_of(centred, mean_variance, float(flat @ flat) / bars**2)
+    flat *= (1.0 - alpha) / bars
+    diagonal += alpha * mean_variance
+    return product, alpha
 
 
 def _ledoit_wolf_intensity(centred: Array, mean_variance: float, frobenius: float) -> float:
     bars, assets = centred.shape
     delta = (frobenius - assets * mean_variance**2) / assets
-    fourth = float(np.mean(np.sum(centred * centred, axis=1) ** 2))
-    beta = (fourth - frobenius) / (bars * assets)
+    squares = np.einsum("tn,tn->t", centred, centred)
+    beta = (float(squares @ squares) / bars - frobenius) / (bars * assets)
     return min(max(beta, 0.0), delta) / delta if delta > 0.0 else 0.0
 
 

@@ -1,22 +1,24 @@
 """Interior point for the expected shortfall with the scenario block eliminated (Mehrotra 1992).
 
-Every scenario is a hinge: slacks s = z + m ≥ 0 and z ≥ 0 of m = x'w + a with multipliers p, r ≥ 0,
+Every scenario is a hinge: slacks s = m + z ≥ 0 and z ≥ 0 of m = x'w + a with multipliers p, r ≥ 0,
 p + r = κ. The Newton equations of one hinge give
 
-    Δp = D (e − h'Δx),   D = 1/(s/p + z/r),   e = c_s/p − c_z/r,   h = (x, 1),   Δx = (Δw, Δa)
+    Δp = D (e − h'Δx),   D = 1/(s/p + z/r),   h = (x, 1),   Δx = (Δw, Δa)
 
-so T scenarios leave one product: (2γI + Θ + G'Θ_g G + H'DH) Δx + (1, 0)Δν = right side. A kink c|w − w₀|
-is a hinge too, −c(w − w₀) + 2c·max(0, w − w₀) turned over, with h = e_i. One iteration costs T N² + N³/3
-multiplications; scenarios whose D is negligible are left out of the product, which falls with the gap.
+so what is left of T scenarios is one product H'DH (`cvar_newton.py`). A row h − g'w ≥ 0 is a hinge without
+z, D = λ/s. A kink c|w − w₀| is a hinge as well: c(w − w₀) + 2c·max(0, w₀ − w), with h = e_i. One
+iteration costs T N² + N³/3 multiplications, or N T² + T³/3 where fewer scenarios than names matter.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quantctl.steps.l4_allocation.kernels.cvar_newton import NewtonSystem, factorised
 from quantctl.steps.l4_allocation.kernels.cvar_program import CvarPoint, CvarProgram
 from quantctl.steps.l4_allocation.kernels.kkt import Multipliers
 from quantctl.steps.l4_allocation.kernels.problem import Mask
@@ -25,28 +27,30 @@ Array = NDArray[np.float64]
 
 # Steps stay this far inside the cone.
 INSIDE = 0.995
-# Scenarios below this part of the mean weight D take no part in the product.
-NEGLIGIBLE = 1e-10
 
 
-@dataclass
-class _Blocks:
-    """Where each kind of inequality stands in the stacked slacks and multipliers."""
+class _Blocks(NamedTuple):
+    """Where each inequality stands in the stacked slacks and multipliers.
 
-    s: slice
+    hinge : s of rows, scenarios and kinks, in this order;  folded : those of them with a z;
+    z, lower, upper : as named;  total : their number
+    """
+
+    hinge: slice
+    folded: slice
     z: slice
     lower: slice
     upper: slice
-    rows: slice
     total: int
 
 
-def _blocks(hinges: int, names: int, rows: int) -> _Blocks:
-    ends = [2 * hinges, 2 * hinges + names, 2 * (hinges + names), 2 * (hinges + names) + rows]
-    return _Blocks(
-        slice(0, hinges), slice(hinges, ends[0]), slice(ends[0], ends[1]), slice(ends[1], ends[2]),
-        slice(ends[2], ends[3]), ends[3],
-    )  # fmt: skip
+class _Move(NamedTuple):
+    """A direction, or the part of one that is taken."""
+
+    x: Array
+    slack: Array
+    dual: Array
+    budget: float
 
 
 class InteriorPoint:
@@ -56,174 +60,158 @@ class InteriorPoint:
     bounds coincide are constants: they move the scenarios by `offset` and take part of the `budget`.
     """
 
+    x: Array
+    nu: float
+    slack: Array
+    dual: Array
+
     def __init__(self, program: CvarProgram) -> None:
         self.whole, self.free = program, program.upper > program.lower
-        self.program, self.offset, self.budget = _without_fixed(program, self.free)
+        self.program, offset, self.budget = _without_fixed(program, self.free)
         program = self.program
-        self.bars, self.size = program.bars, program.size
-        self.data = np.ones((self.bars, self.size + 1))
-        self.data[:, :-1] = program.scenarios
-        hinges = self.bars + (self.size if program.previous is not None else 0)
-        self.at = _blocks(hinges, self.size, len(program.limit))
+        self.bars, self.size, self.ties = program.bars, program.size, len(program.limit)
+        self.hinges = np.empty((self.ties + self.bars, self.size + 1))
+        self.hinges[: self.ties, :-1], self.hinges[: self.ties, -1] = -program.rows, 0.0
+        self.hinges[self.ties :, :-1], self.hinges[self.ties :, -1] = program.scenarios, 1.0
+        kinks = [] if program.previous is None else [-program.previous]
+        self.offset = np.concatenate([program.limit, offset, *kinks])
+        self.linear = np.append(np.full(self.size, program.kink), 1.0)
+        self.at = _blocks(self.ties, len(self.offset), self.size)
         self.iterations = 0
         self._start()
-
-    @property
-    def gap(self) -> float:
-        """Σ slack × multiplier and the violations, beside the size of the objective."""
-        worth = 1.0 + abs(float(self.x[-1]))
-        off = max(float(np.abs(self._slip()).max(initial=0.0)), abs(self.budget - float(self.x[:-1].sum())))
-        return max(float(self.slack @ self.dual), off, float(np.abs(self._stationarity()).max())) / worth
+        self._measure()
 
     def point(self) -> CvarPoint:
         """The current iterate as a claim."""
         at, dual = self.at, self.dual
         weights, lower, upper = self.whole.lower.copy(), np.zeros(len(self.free)), np.zeros(len(self.free))
         weights[self.free], lower[self.free], upper[self.free] = self.x[:-1], dual[at.lower], dual[at.upper]
-        lam = Multipliers(self.nu, lower, upper, dual[at.rows].copy(), 0.0)
-        return CvarPoint(weights, float(self.x[-1]), dual[at.s][: self.bars].copy(), lam)
+        lam = Multipliers(self.nu, lower, upper, dual[: self.ties].copy(), 0.0)
+        return CvarPoint(weights, float(self.x[-1]), dual[self.ties : self.ties + self.bars].copy(), lam)
 
     def step(self) -> bool:
         """One step; false where the equations cannot be solved any more."""
-        solver = self._factorised()
-        if solver is None:
+        system = self._factorised()
+        if system is None:
             return False
         self.iterations += 1
         products = self.slack * self.dual
-        mean = float(products.mean())
-        move = self._direction(solver, -products)
-        primal, dual = self._lengths(*move[1:3])
-        after = float((self.slack + primal * move[1]) @ (self.dual + dual * move[2])) / self.at.total
-        centre = (after / mean) ** 3 * mean
-        move = self._direction(solver, centre - products - move[1] * move[2])
-        primal, dual = self._lengths(*move[1:3])
-        self._advance(move, INSIDE * primal if primal < 1.0 else 1.0, INSIDE * dual if dual < 1.0 else 1.0)
-        return bool(np.isfinite(self.x).all())
-
-    # The linear maps of the hinges: scenarios first, then the kinks.
-
-    def _press(self, x: Array) -> Array:
-        scenario = self.data @ x
-        return scenario if self.program.previous is None else np.concatenate([scenario, x[:-1]])
-
-    def _lift(self, hinge: Array) -> Array:
-        lifted = hinge[: self.bars] @ self.data
-        if self.program.previous is not None:
-            lifted[:-1] += hinge[self.bars :]
-        return np.asarray(lifted)
+        mean = float(products.sum()) / self.at.total
+        ahead = self._direction(system, -products)
+        after = self._taken(ahead, *self._lengths(ahead))
+        left = float((self.slack + after.slack) @ (self.dual + after.dual)) / self.at.total
+        move = self._direction(system, (left / mean) ** 3 * mean - products - ahead.slack * ahead.dual)
+        lengths = [INSIDE * length if length < 1.0 else 1.0 for length in self._lengths(move)]
+        taken = self._taken(move, *lengths)
+        self.x, self.nu = self.x + taken.x, self.nu + taken.budget
+        self.slack, self.dual = self.slack + taken.slack, self.dual + taken.dual
+        if not np.isfinite(self.x).all():
+            return False
+        self._measure()
+        return True
 
     def _start(self) -> None:
-        """Weights inside the bounds with their sum, multipliers that satisfy stationarity."""
+        """Weights inside the bounds with their sum, p = 1/T, and λ_l − λ_u = the slope that is left.
+
+        Slacks start at the size of the losses, and the bounds' multipliers so that their products
+        are not smaller than those of the scenarios.
+        """
         program, at = self.program, self.at
         width = program.upper - program.lower
         w = program.lower + width * ((self.budget - program.lower.sum()) / width.sum())
-        losses = -(program.scenarios @ w + self.offset)
-        var = float(
-            np.partition(losses, -max(1, int(1.0 / program.share)))[-max(1, int(1.0 / program.share))]
-        )
-        self.x, self.nu = np.append(w, var), 0.0
-        self.linear = np.append(np.full(self.size, program.kink), 1.0)
-        margin = self._press(self.x)
-        margin[: self.bars] += self.offset
-        cost = np.full(at.s.stop, program.share)
-        start = np.full(at.s.stop, min(1.0 / self.bars, 0.5 * program.share))
-        start[: self.bars] += (1.0 - start[: self.bars].sum()) / self.bars
-        if program.previous is not None:
-            margin[self.bars :] -= program.previous
-            cost[self.bars :], start[self.bars :] = 2.0 * program.kink, program.kink
-        cost = np.maximum(cost, 1.05 * start)
-        self.cost = cost
+        losses = -(program.scenarios @ w + self.offset[self.ties : self.ties + self.bars])
+        mass = min(max(1, int(1.0 / program.share)), self.bars)
+        self.x = np.append(w, np.partition(losses, -mass)[-mass])
+        margin = self._press(self.x) + self.offset
         self.slack, self.dual = np.empty(at.total), np.empty(at.total)
-        room = 0.5 * float(np.std(losses)) + 1e-3
-        self.slack[at.z] = np.maximum(0.0, -margin) + room
-        self.slack[at.z][self.bars :] += float(width.mean()) - room
-        self.slack[at.s] = self.slack[at.z] + margin
+        room = np.full(len(margin) - self.ties, float(width.mean()))
+        room[: self.bars] = 0.5 * float(np.std(losses)) + 1e-3
+        self.slack[at.z] = np.maximum(0.0, -margin[self.ties :]) + room
+        self.slack[: self.ties] = np.maximum(margin[: self.ties], 0.1)
+        self.slack[at.folded] = self.slack[at.z] + margin[self.ties :]
         self.slack[at.lower], self.slack[at.upper] = w - program.lower, program.upper - w
-        self.slack[at.rows] = np.maximum(program.limit - program.rows @ w, 0.1)
-        self.dual[at.s], self.dual[at.z] = start, cost - start
-        self._start_multipliers()
-
-    def _start_multipliers(self) -> None:
-        """λ_l − λ_u = g + ν with both products equal on average to those of the scenarios."""
-        at, program = self.at, self.program
-        mean = float(self.slack[: at.z.stop] @ self.dual[: at.z.stop]) / at.z.stop
-        self.dual[at.rows] = mean / self.slack[at.rows]
-        slope = (self.linear - self._lift(self.dual[at.s]))[:-1] + 2.0 * program.ridge * self.x[:-1]
-        slope += self.dual[at.rows] @ program.rows
+        first, cost = np.full(len(room), 1.0 / self.bars), np.full(len(room), program.share)
+        first[self.bars :], cost[self.bars :] = program.kink, 2.0 * program.kink
+        self.dual[at.folded], self.dual[at.z] = first, cost - first
+        folded = slice(self.ties, at.z.stop)
+        mean = float(self.slack[folded] @ self.dual[folded]) / (at.z.stop - self.ties)
+        self.dual[: self.ties] = mean / self.slack[: self.ties]
+        slope = (self.linear - self._lift(self.dual[at.hinge]))[:-1] + 2.0 * program.ridge * w
         self.nu = -float(np.median(slope))
         slope += self.nu
-        low, high = mean / self.slack[at.lower], mean / self.slack[at.upper]
-        # The root of a² − a(slope − …) − … would centre both; shifting by the smaller suffices.
-        shift = np.minimum(low, high) + 1e-3
+        shift = mean / np.maximum(self.slack[at.lower], self.slack[at.upper]) + 1e-3
         self.dual[at.lower] = np.maximum(slope, 0.0) + shift
         self.dual[at.upper] = np.maximum(-slope, 0.0) + shift
 
-    def _slip(self) -> Array:
-        """h − G w − slack: rows that the start violates close on the way."""
-        return np.asarray(self.program.limit - self.program.rows @ self.x[:-1] - self.slack[self.at.rows])
+    def _press(self, x: Array) -> Array:
+        """H x: rows, scenarios, kinks."""
+        pressed = self.hinges @ x
+        return pressed if self.program.previous is None else np.concatenate([pressed, x[:-1]])
 
-    def _stationarity(self) -> Array:
-        at, dual = self.at, self.dual
-        slope = self.linear - self._lift(dual[at.s])
-        slope[:-1] += 2.0 * self.program.ridge * self.x[:-1] - dual[at.lower] + dual[at.upper] + self.nu
-        slope[:-1] += dual[at.rows] @ self.program.rows
-        return np.asarray(slope)
+    def _lift(self, hinge: Array) -> Array:
+        """H'p."""
+        if self.program.previous is None:
+            return np.asarray(hinge @ self.hinges)
+        lifted = hinge[: len(self.hinges)] @ self.hinges
+        lifted[:-1] += hinge[len(self.hinges) :]
+        return np.asarray(lifted)
 
-    def _factorised(self) -> _Solver | None:
-        at, n = self.at, self.size
-        ratio = self.slack / self.dual
-        self.bend = 1.0 / (ratio[at.s] + ratio[at.z])
-        diagonal = np.zeros(n + 1)
-        diagonal[:-1] = 2.0 * self.program.ridge + 1.0 / ratio[at.lower] + 1.0 / ratio[at.upper]
+    def _measure(self) -> None:
+        """Residuals of the current point, and the gap: what is not optimal beside the objective's size."""
+        at, dual, program = self.at, self.dual, self.program
+        self.slip = self._press(self.x) + self.offset - self.slack[at.hinge]
+        self.slip[self.ties :] += self.slack[at.z]
+        self.slope = self.linear - self._lift(dual[at.hinge])
+        self.slope[:-1] += dual[at.upper] - dual[at.lower] + (2.0 * program.ridge * self.x[:-1] + self.nu)
+        self.short = self.budget - float(self.x[:-1].sum())
+        off = max(float(np.abs(self.slip).max()), abs(self.short), float(np.abs(self.slope).max()))
+        self.gap = max(float(self.slack @ dual), off) / (1.0 + abs(float(self.x[-1])))
+
+    def _factorised(self) -> NewtonSystem | None:
+        at, ratio = self.at, self.slack / self.dual
+        bend = ratio[at.hinge]
+        bend[self.ties :] += ratio[at.z]
+        self.bend = 1.0 / bend
+        diagonal = 1.0 / ratio[at.lower] + 1.0 / ratio[at.upper] + 2.0 * self.program.ridge
         if self.program.previous is not None:
-            diagonal[:-1] += self.bend[self.bars :]
-        bend = self.bend[: self.bars]
-        kept = np.flatnonzero(bend > NEGLIGIBLE * float(bend.max()))
-        rows = self.data if len(kept) == self.bars else self.data[kept]
-        weighted = rows * np.sqrt(bend[kept])[:, None]
-        if len(at_rows := ratio[at.rows]):
-            bordered = np.zeros((len(at_rows), n + 1))
-            bordered[:, :-1] = self.program.rows / np.sqrt(at_rows)[:, None]
-            weighted = np.vstack([weighted, bordered])
-        return _Solver.of(weighted, diagonal)
+            diagonal += self.bend[len(self.hinges) :]
+        return factorised(self.hinges, self.bend[: len(self.hinges)], diagonal)
 
-    def _direction(self, solver: _Solver, target: Array) -> tuple[Array, Array, Array, float]:
-        """(Δx, Δslack, Δmultiplier, Δν) with slack·Δmultiplier + multiplier·Δslack = `target`."""
+    def _direction(self, system: NewtonSystem, target: Array) -> _Move:
+        """The step with slack·Δmultiplier + multiplier·Δslack = `target` and all residuals closed."""
         at, slack, dual = self.at, self.slack, self.dual
-        pull = target / dual
-        offset = pull[at.s] - pull[at.z]
-        slip = self._slip()
-        right = -self._stationarity() + self._lift(self.bend * offset)
-        push = target / slack
-        right[:-1] += push[at.lower] - push[at.upper]
-        tight = dual[at.rows] / slack[at.rows]
-        right[:-1] -= (push[at.rows] - tight * slip) @ self.program.rows
-        dx, dnu = solver.solve(right, self.budget - float(self.x[:-1].sum()))
+        pull = target[: at.z.stop] / dual[: at.z.stop]
+        offset = pull[at.hinge] - self.slip
+        offset[self.ties :] -= pull[at.z]
+        push = target[at.z.stop :] / slack[at.z.stop :]
+        right = self._lift(self.bend * offset) - self.slope
+        right[:-1] += push[: self.size] - push[self.size :]
+        dx, budget = system.solve(right, self.short)
         dslack, ddual = np.empty(at.total), np.empty(at.total)
-        ddual[at.s] = self.bend * (offset - self._press(dx))
-        ddual[at.z] = -ddual[at.s]
+        ddual[at.hinge] = self.bend * (offset - self._press(dx))
+        ddual[at.z] = -ddual[at.folded]
         dslack[at.lower], dslack[at.upper] = dx[:-1], -dx[:-1]
-        dslack[at.rows] = slip - self.program.rows @ dx[:-1]
-        hinges = slice(0, at.z.stop)
-        dslack[hinges] = (target[hinges] - slack[hinges] * ddual[hinges]) / dual[hinges]
-        rest = slice(at.z.stop, at.total)
-        ddual[rest] = (target[rest] - dual[rest] * dslack[rest]) / slack[rest]
-        return dx, dslack, ddual, dnu
+        folds, bounds = slice(0, at.z.stop), slice(at.z.stop, at.total)
+        dslack[folds] = pull - slack[folds] / dual[folds] * ddual[folds]
+        ddual[bounds] = push - dual[bounds] / slack[bounds] * dslack[bounds]
+        return _Move(dx, dslack, ddual, budget)
 
-    def _lengths(self, dslack: Array, ddual: Array) -> tuple[float, float]:
+    def _lengths(self, move: _Move) -> tuple[float, float]:
         """Largest steps to the boundary; one length for both where the objective is curved."""
-        primal = 1.0 / max(1.0, -float((dslack / self.slack).min()))
-        dual = 1.0 / max(1.0, -float((ddual / self.dual).min()))
-        if self.program.ridge > 0.0:
-            primal = dual = min(primal, dual)
-        return primal, dual
+        primal = 1.0 / max(1.0, -float((move.slack / self.slack).min()))
+        dual = 1.0 / max(1.0, -float((move.dual / self.dual).min()))
+        return (primal, dual) if self.program.ridge == 0.0 else (min(primal, dual), min(primal, dual))
 
-    def _advance(self, move: tuple[Array, Array, Array, float], primal: float, dual: float) -> None:
-        dx, dslack, ddual, dnu = move
-        self.x = self.x + primal * dx
-        self.slack = self.slack + primal * dslack
-        self.dual = self.dual + dual * ddual
-        self.nu += dual * dnu
+    def _taken(self, move: _Move, primal: float, dual: float) -> _Move:
+        return _Move(primal * move.x, primal * move.slack, dual * move.dual, dual * move.budget)
+
+
+def _blocks(ties: int, hinges: int, names: int) -> _Blocks:
+    end = 2 * hinges - ties
+    return _Blocks(
+        slice(0, hinges), slice(ties, hinges), slice(hinges, end), slice(end, end + names),
+        slice(end + names, end + 2 * names), end + 2 * names,
+    )  # fmt: skip
 
 
 def _without_fixed(program: CvarProgram, free: Mask) -> tuple[CvarProgram, Array, float]:
@@ -237,33 +225,3 @@ def _without_fixed(program: CvarProgram, free: Mask) -> tuple[CvarProgram, Array
         previous=None if program.previous is None else program.previous[free],
     )  # fmt: skip
     return part, program.scenarios[:, ~free] @ held, 1.0 - float(held.sum())
-
-
-class _Solver:
-    """(diag d + A'A) Δx + (1, 0)Δν = right,  1'Δw = budget: one Cholesky, the budget bordered."""
-
-    def __init__(self, factor: Array, border: Array, pivot: float) -> None:
-        self.factor, self.border, self.pivot = factor, border, pivot
-
-    @classmethod
-    def of(cls, weighted: Array, diagonal: Array) -> _Solver | None:
-        """Null where the matrix is no longer positive definite in floating point."""
-        from scipy.linalg.blas import dsyrk
-        from scipy.linalg.lapack import dpotrf, dpotrs
-
-        matrix = dsyrk(1.0, weighted.T, lower=1)
-        matrix[np.arange(len(diagonal)), np.arange(len(diagonal))] += diagonal
-        factor, info = dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
-        if info != 0:
-            return None
-        border = np.ones(len(diagonal))
-        border[-1] = 0.0
-        border = dpotrs(factor, border, lower=1)[0]
-        return cls(factor, border, float(border[:-1].sum()))
-
-    def solve(self, right: Array, budget: float) -> tuple[Array, float]:
-        from scipy.linalg.lapack import dpotrs
-
-        plain = dpotrs(self.factor, right, lower=1)[0]
-        nu = (float(plain[:-1].sum()) - budget) / self.pivot
-        return plain - nu * self.border, nu

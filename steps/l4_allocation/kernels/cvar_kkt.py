@@ -8,7 +8,8 @@ With p_t ∈ [0, κ], Σ p = 1, κ = 1/((1−q)T), as multipliers of the scenari
 p is a member of the risk envelope of the expected shortfall, −X'p its subgradient (Rockafellar, Uryasev
 & Zabarankin 2006, Generalized deviations in risk analysis). The products on p sum to the shortfall less
 its dual value −p'Xw, so with the others they are the whole duality gap. Stationarity, complementarity
-and gap are relative to the largest component of −X'p + 2γw, as in `kkt.py`, and so are the classes.
+and gap are relative to the largest component of −X'p + 2γw, as in `kkt.py`, and so are the classes. At a
+perfect hedge −X'p cancels to nothing; a thousandth of |X|'p then takes its place.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from quantctl.steps.l4_allocation.kernels.problem import Kkt, Problem
 
 Array = NDArray[np.float64]
 
+# Part of |X|'p below which the sum X'p counts as cancelled.
+CANCELLED = 1e-3
 FAILED = Kkt(np.inf, np.inf, np.inf, np.inf, "SOLVER_FAILED")
 
 
@@ -51,8 +54,8 @@ def check_cvar(
         return FAILED
     lam = read_duals(problem, duals)
     slope = 2.0 * program.ridge * weights - tail @ program.scenarios
-    size = max(float(np.abs(slope).max()), 1e-300)
-    worth = max(size * float(np.abs(weights).sum()), 1e-300)
+    size = _magnitude(program, slope, tail)
+    worth = size * max(float(np.abs(weights).sum()), 1.0)
     residual = _stationarity(program, weights, slope, lam)
     signs = [lam.lower, lam.upper, lam.rows, tail / program.share, 1.0 - tail / program.share]
     sign = max(-float(v.min(initial=0.0)) for v in signs)
@@ -64,6 +67,13 @@ def check_cvar(
         if primal <= feasible and dual <= stationary and max(complementarity, gap) <= complementary:
             return Kkt(primal, dual, complementarity, gap, status)
     return Kkt(primal, dual, complementarity, gap, "SOLVER_FAILED")
+
+
+def _magnitude(program: CvarProgram, slope: Array, tail: Array) -> float:
+    part = np.flatnonzero(tail)
+    uncancelled = float((np.abs(tail[part]) @ np.abs(program.scenarios[part])).max(initial=0.0))
+    size = max(float(np.abs(slope).max()), CANCELLED * uncancelled)
+    return size if size > 0.0 else 1.0
 
 
 def _stationarity(program: CvarProgram, weights: Array, slope: Array, lam: Multipliers) -> Array:

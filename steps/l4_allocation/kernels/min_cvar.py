@@ -40,7 +40,8 @@ POLISH_FROM, POLISH_AGAIN = 1e-3, 0.1
 # From this gap on the sets are certain enough to solve singular systems for them.
 PATIENT = 1e-6
 GAP = 1e-12
-ITERATIONS = 50
+# Steps in all, and steps in a row that bring nothing.
+ITERATIONS, STALLED = 50, 4
 # A sum of bounds this close to 1 leaves one point.
 CORNER = 1e-12
 
@@ -129,20 +130,20 @@ def interior_point(program: CvarProgram) -> CvarOptimum:
     if _room(program) <= 0.0:
         return CvarOptimum("no interior", 0, 0)
     inner = InteriorPoint(program)
-    tried = POLISH_FROM / POLISH_AGAIN
-    while True:
-        gap = inner.gap
-        if gap <= POLISH_AGAIN * tried:
-            tried = gap
-            point = polish(program, inner.point(), patient=gap <= PATIENT)
+    tried, best, idle = POLISH_FROM / POLISH_AGAIN, inner.gap, 0
+    nearest = inner.point()
+    while idle < STALLED and inner.iterations < ITERATIONS and inner.step():
+        idle += 1
+        if inner.gap < best:
+            best, nearest, idle = inner.gap, inner.point(), 0
+        if best <= POLISH_AGAIN * tried:
+            tried = best
+            point = polish(program, nearest, patient=best <= PATIENT)
             if point is not None:
                 return CvarOptimum("optimal", inner.iterations, inner.iterations, point)
-        if gap <= GAP or inner.iterations == ITERATIONS or not inner.step():
+        if best <= GAP:
             break
-    steps = inner.iterations
-    if not np.isfinite(inner.x).all():
-        return CvarOptimum("not finite", steps, steps)
-    return CvarOptimum("stalled", steps, steps, clipped(program, inner.point()))
+    return CvarOptimum("stalled", inner.iterations, inner.iterations, clipped(program, nearest))
 
 
 def _ended(program: CvarProgram, found: CvarOptimum) -> CvarOptimum:

@@ -18,6 +18,7 @@ from quantctl.steps.l4_allocation.kernels.conditioning import Conditioned, condi
 from quantctl.steps.l4_allocation.kernels.covariance import Covariance, estimate_covariance
 from quantctl.steps.l4_allocation.kernels.equal_risk import equal_risk, risk_budget
 from quantctl.steps.l4_allocation.kernels.equal_weight import equal_weight
+from quantctl.steps.l4_allocation.kernels.herc import herc
 from quantctl.steps.l4_allocation.kernels.hrp import hrp
 from quantctl.steps.l4_allocation.kernels.kkt import check_kkt
 from quantctl.steps.l4_allocation.kernels.min_cvar import min_cvar
@@ -30,5 +31,5 @@ __all__ = [
     "Beta", "Conditioned", "Covariance", "Group", "Kkt", "Problem", "Result", "RiskModel", "antifragility",
     "barbell", "check_kkt", "cluster_groups", "condition_correlation", "effective_caps", "equal_risk",
     "equal_weight", "estimate_beta", "estimate_covariance", "estimate_risk_model", "explain_infeasibility",
-    "hrp", "max_sharpe", "min_cvar", "min_variance", "project_capped", "risk_budget",
+    "herc", "hrp", "max_sharpe", "min_cvar", "min_variance", "project_capped", "risk_budget",
 ]  # fmt: skip

@@ -1,20 +1,29 @@
-"""Ward linkage by the Lance-Williams update, with a tie rule that does not depend on rounding luck.
+"""Ward linkage by rounds of the Lance-Williams update, with a tie rule that does not depend on rounding luck.
 
 For clusters i, j of sizes n_i, n_j merged at squared distance d²_ij, any other cluster k gets
 
     d²_(ij)k = ((n_i + n_k) d²_ik + (n_j + n_k) d²_jk - n_k d²_ij) / (n_i + n_j + n_k)
 
 (Lance and Williams 1967; Ward's row of their table). Heights are square roots, in units of d.
+
+The update is reducible: a merge brings no third cluster closer than the nearer of its two parts was.
+Hence two clusters that are each other's nearest stay so until they merge, and all such pairs merge in one
+round (Murtagh 1983, A survey of recent advances in hierarchical clustering algorithms). Sorting the merges
+by height gives the sequence of the greedy algorithm.
 """
 
 from __future__ import annotations
 
+import heapq
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+BLOCK = 64
 
 
 class Merge(NamedTuple):
@@ -26,6 +35,17 @@ class Merge(NamedTuple):
     size: int
 
 
+class Round(NamedTuple):
+    """Merges made together: numbers (in order of making) and ranks of both clusters, d², new sizes."""
+
+    left: Index
+    right: Index
+    first: Index
+    second: Index
+    squared: Array
+    size: Array
+
+
 def ward_linkage(distance: Array) -> list[Merge]:
     """Merges of N points in order, as rows (left, right, height, size); N + k names the result of row k.
 
@@ -35,48 +55,171 @@ def ward_linkage(distance: Array) -> list[Merge]:
         of the tie rule: of equally close pairs the one with the smallest first member, then the
         smallest second member, is merged first (a cluster's rank is its smallest member).
 
-    Nearest neighbours are cached per row, so the cost is O(N²) in ordinary cases, O(N³) at worst.
-    Heights never fall, because Ward's update is reducible.
+    M merges cost O(M N), and a cluster that lost its nearest one costs O(N): O(N²) in ordinary cases,
+    O(N³) at worst.
     """
-    n = len(distance)
-    squared = np.square(distance)
-    np.fill_diagonal(squared, np.inf)
-    sizes = np.ones(n)
-    names = list(range(n))
-    nearest = np.array([_nearest(squared, row) for row in range(n)], dtype=np.intp)
-    least = squared[np.arange(n), nearest]
-    merges: list[Merge] = []
-    for step in range(n - 1):
-        i = int(np.argmin(least))
-        j = int(nearest[i])
-        size = int(sizes[i] + sizes[j])
-        left, right = sorted((names[i], names[j]))
-        merges.append(Merge(left, right, float(np.sqrt(squared[i, j])), size))
-        names[i] = n + step
-        _absorb(squared, sizes, i, j)
-        stale = np.flatnonzero((nearest == i) | (nearest == j))
-        for row in {i, j, *stale.tolist()}:
-            nearest[row] = _nearest(squared, row)
-            least[row] = squared[row, nearest[row]]
-    return merges
+    rows = ward_rows(np.square(distance)).tolist()
+    return [Merge(int(left), int(right), height, int(size)) for left, right, height, size in rows]
 
 
-def _nearest(squared: Array, row: int) -> int:
-    """First of the later columns that are closest to `row`; the last row has none (itself, at inf)."""
-    later = squared[row, row + 1 :]
-    return row + 1 + int(np.argmin(later)) if len(later) else row
+def ward_rows(squared: Array) -> Array:
+    """The merges as an ndarray of shape (N - 1, 4), from squared distances, which are overwritten."""
+    forest = _Forest(squared)
+    rounds: list[Round] = []
+    while forest.alive > 1:
+        rounds.append(forest.merge(*forest.mutual_pairs()))
+        forest.compact()
+    return _rows(rounds, len(squared)) if rounds else np.zeros((0, 4))
 
 
-def _absorb(squared: Array, sizes: Array, i: int, j: int) -> None:
-    """Merge cluster j into slot i < j; slot j goes out of reach."""
-    with np.errstate(invalid="ignore"):
-        updated = (sizes[i] + sizes) * squared[i] + (sizes[j] + sizes) * squared[j] - sizes * squared[i, j]
-    updated /= sizes[i] + sizes[j] + sizes
-    updated[[i, j]] = np.inf
-    updated[~np.isfinite(squared[i])] = np.inf
-    squared[i] = squared[:, i] = np.maximum(updated, 0.0)
-    squared[j] = squared[:, j] = np.inf
-    sizes[i] += sizes[j]
+class _Forest:
+    """Clusters in slots, ordered by rank; slots whose cluster was absorbed are at distance inf.
+
+    squared : squared distances of slots, symmetric, inf on the diagonal
+    nearest : first of the slots closest to each slot; an empty slot has itself
+    ranks, nodes, sizes : smallest member, number in order of making, and members of each slot's cluster
+    """
+
+    def __init__(self, squared: Array) -> None:
+        count = len(squared)
+        np.fill_diagonal(squared, np.inf)
+        self.squared, self.alive, self.made = squared, count, count
+        self.nearest = squared.argmin(axis=1)
+        self.ranks = np.arange(count)
+        self.nodes = np.arange(count)
+        self.sizes = np.ones(count)
+
+    def mutual_pairs(self) -> tuple[Index, Index, Array]:
+        """Slots i < j that are each other's nearest, and d²; the closest pair is first."""
+        i = self._mutual()
+        if not len(i):
+            # Rounding may bring an update closer than exact arithmetic allows: look again everywhere.
+            full = np.flatnonzero(np.isfinite(self.squared).any(axis=1))
+            self._look_again(full)
+            i = self._mutual()
+        j = self.nearest[i]
+        squared = self.squared[i, j]
+        order = squared.argsort(kind="stable")
+        return i[order], j[order], squared[order]
+
+    def _mutual(self) -> Index:
+        slots = np.arange(len(self.nearest))
+        return np.flatnonzero((self.nearest[self.nearest] == slots) & (self.nearest > slots))
+
+    def merge(self, i: Index, j: Index, squared: Array) -> Round:
+        """Absorb the clusters of slots j in those of slots i."""
+        sizes = self.sizes[i] + self.sizes[j]
+        made = Round(self.nodes[i], self.nodes[j], self.ranks[i], self.ranks[j], squared, sizes)
+        updated = self._updated(i, j, squared, sizes)
+        self.squared[i] = updated
+        self.squared[:, i] = updated.T
+        self.squared[j] = self.squared[:, j] = np.inf
+        self.sizes[i] = sizes
+        self.nodes[i] = np.arange(self.made, self.made + len(i))
+        self.made += len(i)
+        self.alive -= len(i)
+        changed = np.zeros(len(self.nearest), dtype=np.bool_)
+        changed[i] = changed[j] = True
+        lost = changed[self.nearest]
+        lost[j] = False
+        self.nearest[j] = j
+        self._look_again(np.flatnonzero(lost))
+        return made
+
+    def _look_again(self, slots: Index) -> None:
+        for part in _blocks(slots):
+            self.nearest[part] = self.squared.take(part, axis=0).argmin(axis=1)
+
+    def _updated(self, i: Index, j: Index, squared: Array, sizes: Array) -> Array:
+        """Distances of the new clusters to all slots; those between two of them as if made in order."""
+        old = self.sizes
+        rows = _lance_williams(
+            self.squared.take(i, axis=0),
+            self.squared.take(j, axis=0),
+            squared[:, None],
+            old[i, None],
+            old[j, None],
+            old,
+        )
+        both = _lance_williams(rows[:, i], rows[:, j], squared, old[i], old[j], sizes[:, None])
+        slots = np.arange(len(i))
+        between = np.where(slots[:, None] < slots, both, both.T)
+        between[slots, slots] = np.inf
+        rows[:, i] = between
+        rows[:, j] = np.inf
+        return rows
+
+    def compact(self) -> None:
+        """Drop the empty slots, in place, once they are a quarter of all; the order of the others stays."""
+        if self.alive > 0.75 * len(self.nearest):
+            return
+        kept = np.flatnonzero(self.nearest != np.arange(len(self.nearest)))
+        slot = np.zeros(len(self.nearest), dtype=np.intp)
+        slot[kept] = np.arange(len(kept))
+        # A row moves to where only rows before it were: nothing is overwritten before it is read.
+        smaller = self.squared.reshape(-1)[: len(kept) ** 2].reshape(len(kept), len(kept))
+        for part in _blocks(kept):
+            smaller[slot[part]] = self.squared.take(part, axis=0).take(kept, axis=1)
+        self.squared = smaller
+        self.nearest = slot[self.nearest[kept]]
+        self.ranks, self.nodes, self.sizes = self.ranks[kept], self.nodes[kept], self.sizes[kept]
+
+
+def _blocks(slots: Index) -> list[Index]:
+    """The slots in parts whose rows fit a processor's cache."""
+    return [slots[start : start + BLOCK] for start in range(0, len(slots), BLOCK)]
+
+
+def _lance_williams(to_i: Array, to_j: Array, merged: Array, n_i: Array, n_j: Array, n_k: Array) -> Array:
+    updated = (n_i + n_k) * to_i
+    updated += (n_j + n_k) * to_j
+    updated -= n_k * merged
+    updated /= n_i + n_j + n_k
+    return updated
+
+
+def _rows(rounds: list[Round], count: int) -> Array:
+    """Rows of the linkage: merges by height, renumbered in that order."""
+    made = Round(*(np.concatenate(parts) for parts in zip(*rounds, strict=True)))
+    order = _sequence(made, count)
+    number = np.arange(count + len(order))
+    number[count + order] = np.arange(count, count + len(order))
+    left, right = number[made.left[order]], number[made.right[order]]
+    rows = np.empty((len(order), 4))
+    rows[:, 0], rows[:, 1] = np.minimum(left, right), np.maximum(left, right)
+    rows[:, 2], rows[:, 3] = np.sqrt(made.squared[order]), made.size[order]
+    return rows
+
+
+def _sequence(made: Round, count: int) -> Index:
+    """The merges in the order of the greedy algorithm: the closest of those whose two parts exist."""
+    order = made.squared.argsort(kind="stable")
+    ascending = made.squared[order]
+    if (ascending[1:] > ascending[:-1]).all() and _parts_first(made, order, count):
+        return order
+    user = np.full(count + len(order), -1)
+    user[made.left] = user[made.right] = np.arange(len(order))
+    missing = (made.left >= count).astype(int) + (made.right >= count)
+    key = list(zip(made.squared.tolist(), made.first.tolist(), made.second.tolist(), strict=True))
+    ready = [(*key[merge], merge) for merge in np.flatnonzero(missing == 0).tolist()]
+    heapq.heapify(ready)
+    sequence = []
+    while ready:
+        merge = heapq.heappop(ready)[3]
+        sequence.append(merge)
+        parent = int(user[count + merge])
+        if parent >= 0:
+            missing[parent] -= 1
+            if missing[parent] == 0:
+                heapq.heappush(ready, (*key[parent], parent))
+    return np.array(sequence, dtype=np.intp)
+
+
+def _parts_first(made: Round, order: Index, count: int) -> bool:
+    """Whether every merge comes after the merges that made its parts."""
+    place = np.full(count + len(order), -1)
+    place[count + order] = np.arange(len(order))
+    return bool((np.maximum(place[made.left], place[made.right])[order] < np.arange(len(order))).all())
 
 
 def cut(merges: list[Merge], n: int, count: int) -> list[int]:

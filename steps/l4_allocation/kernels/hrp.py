@@ -7,37 +7,39 @@ can still be filled,
     max(l_L/W, 1 − u_R/W) ≤ α ≤ min(u_L/W, 1 − l_R/W),
 
 with subtree sums of l and u and node weight W. Rows that are violated afterwards are met by projection.
+
+All nodes of one depth are handled at once. Their variances come from the leaves upwards: with a = 1/σ²
+and leaves in order, the row sums R_g = Σ_{i∈g} a_i Σ_i· of a segment g are those of its two parts added,
+and v_g = Σ_{j∈g} R_gj a_j / (Σ_{j∈g} a_j)². Only sums occur, so nothing cancels; 2 N² additions in all.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.contracts.errors import SolverFailed
 from quantctl.contracts.settings.allocation import HrpSettings
-from quantctl.steps.l2_selection.ward import Merge, ward_linkage
-from quantctl.steps.l4_allocation.kernels.certificate import explain_infeasibility
-from quantctl.steps.l4_allocation.kernels.kkt import active_names, primal_violation
-from quantctl.steps.l4_allocation.kernels.problem import Attempt, Kkt, Problem, Result
-from quantctl.steps.l4_allocation.kernels.projection import project_capped
+from quantctl.steps.l4_allocation.kernels.dendrogram import grow, squared_distances
+from quantctl.steps.l4_allocation.kernels.hierarchical import finished
+from quantctl.steps.l4_allocation.kernels.problem import Problem, Result
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 
-FEASIBLE = 1e-9
 
+class Depth(NamedTuple):
+    """The segments of the ordered leaves at one depth of the bisection.
 
-class Split(NamedTuple):
-    """One bisection: leaves on either side (positions), node weight and share of the left side."""
+    edges : ndarray (S + 1,), segment k holds leaves edges[k] to edges[k + 1] − 1
+    first : ndarray (S,), number of a segment's first part among those of the next depth
+    split : numbers of the segments of two leaves or more, which have a second part
+    """
 
-    left: tuple[int, ...]
-    right: tuple[int, ...]
-    weight: float
-    share: float
+    edges: Index
+    first: Index
+    split: Index
 
 
 def hrp(problem: Problem, options: HrpSettings | None = None) -> Result:
@@ -47,131 +49,96 @@ def hrp(problem: Problem, options: HrpSettings | None = None) -> Result:
 
     With a diagonal Σ, no active bound and `split_risk: variance` the weights are inverse variances for
     any tree. Statuses: OPTIMAL (sum, bounds, rows and splits verified), INFEASIBLE with certificate,
-    SOLVER_FAILED where the projection did not converge. O(N² log N).
+    SOLVER_FAILED where the projection did not converge. O(N²) with the default options.
     """
     options = options or HrpSettings()
     if problem.size == 1:
-        return _finished(problem, np.ones(1), [], {"leaf_order": list(problem.names)})
-    linkage, order = tree(problem.cov, options)
-    weights, splits = bisect(problem, order, stdev=options.split_risk == "stdev")
+        return finished(problem, np.ones(1), {"leaf_order": list(problem.names)})
+    tree = grow(squared_distances(problem.cov, options), options)
+    weights, residual = bisect(problem, np.array(tree.order), stdev=options.split_risk == "stdev")
     notes = {
-        "leaf_order": [problem.names[i] for i in order],
-        "linkage": [[float(v) for v in row] for row in linkage],
+        "leaf_order": [problem.names[i] for i in tree.order],
+        "linkage": tree.linkage.tolist(),
         "options": options.model_dump(),
     }
-    return _finished(problem, weights, splits, notes)
+    return finished(problem, weights, notes, splits=problem.size - 1, residual=residual)
 
 
-def tree(cov: Array, options: HrpSettings) -> tuple[Array, list[int]]:
-    """Linkage matrix of shape (N − 1, 4) and the order of the leaves.
-
-    Ward with dendrogram order, the default, is our own kernel with its fixed tie rule; the other
-    linkages and the optimal order are SciPy's.
-    """
-    square = distances(cov, euclidean=options.distance == "euclidean")
-    if options.linkage == "ward" and options.leaf_order == "dendrogram":
-        merges = ward_linkage(square)
-        return np.array(merges, dtype=np.float64), leaves(merges, len(square))
-    from scipy.cluster.hierarchy import leaves_list, linkage
-
-    condensed = square[np.triu_indices(len(square), 1)]
-    merged = linkage(condensed, method=options.linkage, optimal_ordering=options.leaf_order == "optimal")
-    return np.asarray(merged, dtype=np.float64), [int(i) for i in leaves_list(merged)]
-
-
-def leaves(merges: Sequence[Merge], count: int) -> list[int]:
-    """Leaves of a linkage from left to right."""
-    order, stack = [], [count + len(merges) - 1]
-    while stack:
-        node = stack.pop()
-        if node < count:
-            order.append(node)
-        else:
-            merge = merges[node - count]
-            stack += [merge.right, merge.left]
-    return order
-
-
-def distances(cov: Array, *, euclidean: bool) -> Array:
-    """Distances d = √(½(1 − ρ)) of shape (N, N), or the Euclidean distances between the columns of d."""
-    vol = np.sqrt(np.diag(cov))
-    distance = np.sqrt(np.clip((1.0 - cov / np.outer(vol, vol)) / 2.0, 0.0, 1.0))
-    np.fill_diagonal(distance, 0.0)
-    if euclidean:
-        square = np.sum(distance * distance, axis=0)
-        gram = square[:, None] + square[None, :] - 2.0 * distance.T @ distance
-        distance = np.sqrt(np.maximum(gram, 0.0))
-        np.fill_diagonal(distance, 0.0)
-    return np.asarray((distance + distance.T) / 2.0, dtype=np.float64)
-
-
-def bisect(problem: Problem, order: list[int], *, stdev: bool = False) -> tuple[Array, list[Split]]:
-    """Recursive bisection of `order`: weights (N,) summing to 1, and every split."""
-    weights = np.zeros(problem.size)
-    splits: list[Split] = []
-    stack = [(tuple(order), 1.0)]
-    while stack:
-        leaves, weight = stack.pop()
-        if len(leaves) == 1:
-            weights[leaves[0]] = weight
-            continue
-        left, right = leaves[: len(leaves) // 2], leaves[len(leaves) // 2 :]
-        share = _share(problem, left, right, weight, stdev=stdev)
-        splits.append(Split(left, right, weight, share))
-        stack.extend(((right, weight * (1.0 - share)), (left, weight * share)))
-    return weights, splits
-
-
-def branch_variance(cov: Array, leaves: tuple[int, ...]) -> float:
-    """Variance of the inverse-variance portfolio of `leaves`."""
-    part = cov[np.ix_(leaves, leaves)]
-    inverse = 1.0 / np.diag(part)
-    inverse /= inverse.sum()
-    return float(inverse @ part @ inverse)
-
-
-def _share(
-    problem: Problem, left: tuple[int, ...], right: tuple[int, ...], weight: float, *, stdev: bool
-) -> float:
-    risk_left, risk_right = branch_variance(problem.cov, left), branch_variance(problem.cov, right)
+def bisect(problem: Problem, order: Index, *, stdev: bool = False) -> tuple[Array, float]:
+    """Recursive bisection of the leaves in `order`, shape (N,): weights (N,) and the error of the splits."""
+    depths = segments(len(order))
+    risks = branch_variances(problem.cov, order, depths)
     if stdev:
-        risk_left, risk_right = math.sqrt(risk_left), math.sqrt(risk_right)
-    share = 1.0 - risk_left / (risk_left + risk_right)
-    if weight <= 0.0:
-        return share
-    low_l, high_l = _sums(problem, left)
-    low_r, high_r = _sums(problem, right)
-    least = max(low_l / weight, 1.0 - high_r / weight)
-    most = min(high_l / weight, 1.0 - low_r / weight)
-    return min(max(share, least), most) if least <= most else share
+        risks = [np.sqrt(risk) for risk in risks]
+    floors, caps = problem.floors[order], problem.caps[order]
+    nodes = [np.ones(1)]
+    for depth, finer, risk in zip(depths, depths[1:], risks[1:], strict=False):
+        share = _shares(risk[depth.first[depth.split]], risk[depth.first[depth.split] + 1])
+        low = np.add.reduceat(floors, finer.edges[:-1])
+        high = np.add.reduceat(caps, finer.edges[:-1])
+        share = _clipped(share, nodes[-1][depth.split], low, high, depth.first[depth.split])
+        nodes.append(_divided(nodes[-1], depth, share, len(finer.first)))
+    weights = np.empty(len(order))
+    weights[order] = nodes[-1]
+    return weights, _split_error(nodes, depths)
 
 
-def _sums(problem: Problem, leaves: tuple[int, ...]) -> tuple[float, float]:
-    index = list(leaves)
-    return float(problem.floors[index].sum()), float(problem.caps[index].sum())
+def segments(count: int) -> list[Depth]:
+    """All depths of the bisection of `count` leaves, from the whole list down to single leaves."""
+    edges = [np.array([0, count])]
+    while len(edges[-1]) <= count:
+        halves = np.empty(2 * len(edges[-1]) - 1, dtype=np.intp)
+        halves[::2] = edges[-1]
+        halves[1::2] = (edges[-1][:-1] + edges[-1][1:]) // 2
+        edges.append(halves[np.append(True, halves[1:] > halves[:-1])])
+    depths = []
+    for coarse, finer in zip(edges, [*edges[1:], edges[-1]], strict=True):
+        depths.append(Depth(coarse, finer.searchsorted(coarse[:-1]), np.flatnonzero(np.diff(coarse) > 1)))
+    return depths
 
 
-def _finished(problem: Problem, weights: Array, splits: list[Split], notes: dict[str, object]) -> Result:
-    """Project on violated rows, verify, and report."""
-    attempts = [Attempt("hierarchical", "OPTIMAL", None, len(splits))]
-    warnings: tuple[str, ...] = ()
-    if primal_violation(problem, weights) > FEASIBLE:
-        try:
-            projected = project_capped(weights, problem)
-        except SolverFailed as failure:
-            attempts.append(Attempt("projection", "SOLVER_FAILED", failure.code))
-            return Result(None, "SOLVER_FAILED", attempts=tuple(attempts))
-        if projected is None:
-            certificate = explain_infeasibility(problem)
-            assert certificate is not None
-            attempts.append(Attempt("projection", "INFEASIBLE", certificate["code"]))
-            return Result(None, "INFEASIBLE", attempts=tuple(attempts), certificate=certificate)
-        notes["projection_l1"] = float(np.abs(projected - weights).sum())
-        weights, warnings = projected, ("HRP_PROJECTED",)
-        attempts.append(Attempt("projection", "OPTIMAL"))
-    variance = float(weights @ problem.cov @ weights)
-    kkt = Kkt(primal_violation(problem, weights), 0.0, 0.0, 0.0, "OPTIMAL")
-    return Result(
-        weights, "OPTIMAL", variance, variance, kkt, active=active_names(problem, weights),
-        attempts=tuple(attempts), warnings=warnings, notes=notes,
-    )  # fmt: skip
+def branch_variances(cov: Array, order: Index, depths: list[Depth]) -> list[Array]:
+    """Variance of the inverse-variance portfolio of every segment, one array for each of `depths`."""
+    inverse = 1.0 / np.diag(cov)[order]
+    rows = cov.take(order, axis=0)
+    rows *= inverse[:, None]
+    variances = []
+    for depth in reversed(depths):
+        starts = depth.edges[:-1]
+        if len(starts) < len(rows):
+            rows = np.add.reduceat(rows, depth.first, axis=0)
+        segment = np.repeat(np.arange(len(starts)), np.diff(depth.edges))
+        own = np.add.reduceat(rows[segment, order] * inverse, starts)
+        variances.append(np.maximum(own, 0.0) / np.add.reduceat(inverse, starts) ** 2)
+    return variances[::-1]
+
+
+def _shares(left: Array, right: Array) -> Array:
+    """1 − left/(left + right); one half where neither side has any risk."""
+    total = left + right
+    return np.where(total > 0.0, 1.0 - left / np.where(total > 0.0, total, 1.0), 0.5)
+
+
+def _clipped(share: Array, node: Array, low: Array, high: Array, left: Index) -> Array:
+    """The shares inside the module's interval, where it is not empty."""
+    weight = np.where(node > 0.0, node, 1.0)
+    least = np.maximum(low[left] / weight, 1.0 - high[left + 1] / weight)
+    most = np.minimum(high[left] / weight, 1.0 - low[left + 1] / weight)
+    possible = (node > 0.0) & (least <= most)
+    return np.where(possible, np.minimum(np.maximum(share, least), most), share)
+
+
+def _divided(node: Array, depth: Depth, share: Array, count: int) -> Array:
+    parts = np.empty(count)
+    parts[depth.first] = node
+    left = depth.first[depth.split]
+    parts[left] = node[depth.split] * share
+    parts[left + 1] = node[depth.split] * (1.0 - share)
+    return parts
+
+
+def _split_error(nodes: list[Array], depths: list[Depth]) -> float:
+    """Largest difference between a node's weight and the sum of its leaves' weights."""
+    leaves = nodes[-1]
+    sums = [np.add.reduceat(leaves, depth.edges[:-1]) for depth in depths]
+    return max(float(np.abs(total - node).max()) for total, node in zip(sums, nodes, strict=True))

@@ -5,8 +5,7 @@ p + r = κ. The Newton equations of one hinge give
 
     Δp = D (e − h'Δx),   D = 1/(s/p + z/r),   h = (x, 1),   Δx = (Δw, Δa)
 
-so what is left of T scenarios is one product H'DH (`cvar_newton.py`). A row h − g'w ≥ 0 is a hinge without
-z, D = λ/s. A kink c|w − w₀| is a hinge as well: c(w − w₀) + 2c·max(0, w₀ − w), with h = e_i. One
+so what is left of T scenarios is one product H'DH (`cvar_newton.py`). A kink c|w − w₀| is a hinge as well: c(w − w₀) + 2c·max(0, w₀ − w), with h = e_i. One
 iteration costs T N² + N³/3 multiplications, or N T² + T³/3 where fewer scenarios than names matter.
 """
 
@@ -73,6 +72,8 @@ class InteriorPoint:
         self.hinges = np.empty((self.ties + self.bars, self.size + 1))
         self.hinges[: self.ties, :-1], self.hinges[: self.ties, -1] = -program.rows, 0.0
         self.hinges[self.ties :, :-1], self.hinges[self.ties :, -1] = program.scenarios, 1.0
+        self.border = np.zeros((1 + self.ties, self.size + 1))
+        self.border[0, :-1], self.border[1:, :-1] = 1.0, program.rows
         kinks = [] if program.previous is None else [-program.previous]
         self.offset = np.concatenate([program.limit, offset, *kinks])
         self.linear = np.append(np.full(self.size, program.kink), 1.0)
@@ -98,14 +99,13 @@ class InteriorPoint:
         products = self.slack * self.dual
         mean = float(products.sum()) / self.at.total
         ahead = self._direction(system, -products)
-        after = self._taken(ahead, *self._lengths(ahead))
+        after = self._taken(ahead, *self._lengths(ahead, 1.0))
         left = float((self.slack + after.slack) @ (self.dual + after.dual)) / self.at.total
         move = self._direction(system, (left / mean) ** 3 * mean - products - ahead.slack * ahead.dual)
-        lengths = [INSIDE * length if length < 1.0 else 1.0 for length in self._lengths(move)]
-        taken = self._taken(move, *lengths)
+        taken = self._taken(move, *self._lengths(move, INSIDE))
         self.x, self.nu = self.x + taken.x, self.nu + taken.budget
         self.slack, self.dual = self.slack + taken.slack, self.dual + taken.dual
-        if not np.isfinite(self.x).all():
+        if not (np.isfinite(self.x).all() and self.slack.min() > 0.0 and self.dual.min() > 0.0):
             return False
         self._measure()
         return True
@@ -175,7 +175,8 @@ class InteriorPoint:
         diagonal = 1.0 / ratio[at.lower] + 1.0 / ratio[at.upper] + 2.0 * self.program.ridge
         if self.program.previous is not None:
             diagonal += self.bend[len(self.hinges) :]
-        return factorised(self.hinges, self.bend[: len(self.hinges)], diagonal)
+        system = factorised(self.hinges[self.ties :], self.bend[self.ties : len(self.hinges)], diagonal)
+        return None if system is None else system.bordered(self.border, np.append(0.0, ratio[: self.ties]))
 
     def _direction(self, system: NewtonSystem, target: Array) -> _Move:
         """The step with slack·Δmultiplier + multiplier·Δslack = `target` and all residuals closed."""
@@ -184,22 +185,25 @@ class InteriorPoint:
         offset = pull[at.hinge] - self.slip
         offset[self.ties :] -= pull[at.z]
         push = target[at.z.stop :] / slack[at.z.stop :]
-        right = self._lift(self.bend * offset) - self.slope
+        pressed = self.bend * offset
+        pressed[: self.ties] = 0.0
+        right = self._lift(pressed) - self.slope
         right[:-1] += push[: self.size] - push[self.size :]
-        dx, budget = system.solve(right, self.short)
+        dx, eta = system.solve(right, np.append(self.short, -offset[: self.ties]))
         dslack, ddual = np.empty(at.total), np.empty(at.total)
         ddual[at.hinge] = self.bend * (offset - self._press(dx))
+        ddual[: self.ties] = eta[1:]
         ddual[at.z] = -ddual[at.folded]
         dslack[at.lower], dslack[at.upper] = dx[:-1], -dx[:-1]
         folds, bounds = slice(0, at.z.stop), slice(at.z.stop, at.total)
         dslack[folds] = pull - slack[folds] / dual[folds] * ddual[folds]
         ddual[bounds] = push - dual[bounds] / slack[bounds] * dslack[bounds]
-        return _Move(dx, dslack, ddual, budget)
+        return _Move(dx, dslack, ddual, float(eta[0]))
 
-    def _lengths(self, move: _Move) -> tuple[float, float]:
-        """Largest steps to the boundary; one length for both where the objective is curved."""
-        primal = 1.0 / max(1.0, -float((move.slack / self.slack).min()))
-        dual = 1.0 / max(1.0, -float((move.dual / self.dual).min()))
+    def _lengths(self, move: _Move, inside: float) -> tuple[float, float]:
+        """Steps up to the part `inside` of the way out; one length for both where the objective is curved."""
+        primal = inside / max(inside, -float((move.slack / self.slack).min()))
+        dual = inside / max(inside, -float((move.dual / self.dual).min()))
         return (primal, dual) if self.program.ridge == 0.0 else (min(primal, dual), min(primal, dual))
 
     def _taken(self, move: _Move, primal: float, dual: float) -> _Move:

@@ -1,11 +1,14 @@
 """The linear system of one interior-point step for the expected shortfall.
 
-    (Θ + H'DH) Δx + (1, 0)Δν = r,   1'Δw = b,   Δx = (Δw, Δa),   H = [A e]
+    M Δx + E'η = r,   E Δx − diag(0, s/λ) η = b,   M = diag(Θ, 0) + H'DH,   Δx = (Δw, Δa),   η = (Δν, Δλ)
 
-Θ is diagonal on the names and 0 on a. Where more hinges than names matter, the matrix of order N + 1 is
-factorised (one symmetric product, one Cholesky). Where fewer do, y = D H Δx is the unknown instead:
+H = [X 1] holds the scenarios, E the budget and the rows G. M is positive definite. Where fewer names than
+scenarios matter it is factorised (one symmetric product, one Cholesky of order N + 1). Where fewer scenarios
+do, y = D H Δx is the unknown instead:
 
-    (D⁻¹ + A Θ⁻¹ A') y − e Δa + A Θ⁻¹ 1 Δν = A Θ⁻¹ r_w,   e'y = r_a,   Δw = Θ⁻¹(r_w − A'y − 1Δν)
+    (D⁻¹ + X Θ⁻¹ X') y − 1 Δa = X Θ⁻¹ r_w,   1'y = r_a,   Δw = Θ⁻¹(r_w − X'y)
+
+The border E M⁻¹E' + diag(0, s/λ) is small; rows that the budget implies make it singular without harm.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# Hinges below this part of the largest D take no part in the product; their own Δp still follows Δx.
+# Scenarios below this part of the largest D take no part in the product; their own Δp still follows Δx.
 NEGLIGIBLE = 1e-10
 # Added to a matrix, relative to its diagonal, where rounding makes it indefinite.
 LIFT = 1e-13
@@ -25,40 +28,65 @@ LIFT = 1e-13
 STIFF = 1e7
 # A residual above this part of the right side is refined, so often at most.
 REFINED, REFINEMENTS = 1e-8, 2
+# Eigenvalues of the border below this part of the largest belong to dependent rows.
+DEPENDENT = 1e-13
 
 
 class _Factor(Protocol):
-    def solve(self, right: Array, budget: float) -> tuple[Array, float]: ...
+    def solve(self, right: Array) -> Array:
+        """M⁻¹ times a vector or the columns of a matrix."""
+        ...
 
 
 class NewtonSystem:
     """A factorised system; solutions are refined against its plain matrix where rounding spoilt them."""
 
+    border: Array
+    pliancy: Array
+
     def __init__(self, factor: _Factor, hinges: Array, bend: Array, diagonal: Array) -> None:
         self.factor, self.hinges, self.bend, self.diagonal = factor, hinges, bend, diagonal
 
-    def solve(self, right: Array, budget: float) -> tuple[Array, float]:
-        """(Δx, Δν) for r (N + 1,) and b."""
-        move, nu = self.factor.solve(right, budget)
+    def bordered(self, border: Array, pliancy: Array) -> NewtonSystem:
+        """With E = `border` (R + 1, N + 1) and the diagonal (0, s/λ) = `pliancy`."""
+        self.border, self.pliancy = border, pliancy
+        schur = border @ self.factor.solve(np.asfortranarray(border.T))
+        schur[np.diag_indices_from(schur)] += pliancy
+        self.unit = 1.0 / np.sqrt(np.maximum(np.diag(schur), 1e-300))
+        values, self.basis = np.linalg.eigh(self.unit[:, None] * schur * self.unit)
+        self.values = np.where(values > DEPENDENT * values[-1], values, np.inf)
+        return self
+
+    def solve(self, right: Array, level: Array) -> tuple[Array, Array]:
+        """(Δx, η) for r (N + 1,) and b (R + 1,)."""
+        move, eta = self._once(right, level)
         worst = REFINED * float(np.abs(right).max())
         for _ in range(REFINEMENTS):
-            left = right - (self.bend * (self.hinges @ move)) @ self.hinges
-            left[:-1] -= self.diagonal * move[:-1] + nu
-            short = budget - float(move[:-1].sum())
-            if max(float(np.abs(left).max()), abs(short)) <= worst:
+            left = right - (self.bend * (self.hinges @ move)) @ self.hinges - eta @ self.border
+            left[:-1] -= self.diagonal * move[:-1]
+            short = level - self.border @ move + self.pliancy * eta
+            if max(float(np.abs(left).max()), float(np.abs(short).max())) <= worst:
                 break
-            more, extra = self.factor.solve(left, short)
-            move, nu = move + more, nu + extra
-        return move, nu
+            more, extra = self._once(left, short)
+            move, eta = move + more, eta + extra
+        return move, eta
+
+    def _once(self, right: Array, level: Array) -> tuple[Array, Array]:
+        plain = self.factor.solve(right)
+        short = self.unit * (self.border @ plain - level)
+        eta = self.unit * (self.basis @ ((short @ self.basis) / self.values))
+        return self.factor.solve(right - eta @ self.border), eta
 
 
 def factorised(hinges: Array, bend: Array, diagonal: Array) -> NewtonSystem | None:
-    """The system of H = `hinges` (M, N + 1), D = `bend` (M,), Θ = `diagonal` (N,); null if it is singular.
+    """M of H = `hinges` (T, N + 1), D = `bend` (T,), Θ = `diagonal` (N,); null if it is singular.
 
-    O(min(M N² + N³/3, N M² + M³/3)).
+    O(min(T N² + N³/3, N T² + T³/3)).
     """
     kept = np.flatnonzero(bend > NEGLIGIBLE * float(bend.max()))
     count, size = len(kept), len(diagonal)
+    if count == 0:
+        return None
     part, weights = (hinges, bend) if count == len(bend) else (hinges[kept], bend[kept])
     fewer = size * count**2 + count**3 / 3 < count * size**2 + size**3 / 3
     by_hinges = fewer and _stiffness(part, weights, diagonal) <= STIFF
@@ -67,54 +95,41 @@ def factorised(hinges: Array, bend: Array, diagonal: Array) -> NewtonSystem | No
 
 
 def _stiffness(hinges: Array, bend: Array, diagonal: Array) -> float:
-    """max_t D_t a_t'Θ⁻¹a_t: what cancels when Δw is read from y."""
+    """max_t D_t x_t'Θ⁻¹x_t: what cancels when Δw is read from y."""
     return float((bend * np.square(hinges[:, :-1]).dot(1.0 / diagonal)).max())
 
 
 class _ByNames:
-    """Cholesky of order N + 1, the budget bordered."""
+    """Cholesky of M."""
 
-    def __init__(self, factor: Array, border: Array) -> None:
-        self.factor, self.border, self.pivot = factor, border, float(border[:-1].sum())
+    def __init__(self, factor: Array) -> None:
+        self.factor = factor
 
     @classmethod
     def of(cls, hinges: Array, bend: Array, diagonal: Array) -> _ByNames | None:
         from scipy.linalg.blas import dsyrk
-        from scipy.linalg.lapack import dpotrs
 
         weighted = hinges * np.sqrt(bend)[:, None]
         matrix = dsyrk(1.0, weighted.T, lower=1)
         matrix.ravel("K")[: -1 : len(matrix) + 1] += diagonal
         factor = _cholesky(matrix)
-        if factor is None:
-            return None
-        border = np.ones(len(matrix))
-        border[-1] = 0.0
-        return cls(factor, dpotrs(factor, border, lower=1)[0])
+        return None if factor is None else cls(factor)
 
-    def solve(self, right: Array, budget: float) -> tuple[Array, float]:
+    def solve(self, right: Array) -> Array:
         from scipy.linalg.lapack import dpotrs
 
-        plain = dpotrs(self.factor, right, lower=1)[0]
-        nu = (float(plain[:-1].sum()) - budget) / self.pivot
-        return plain - nu * self.border, nu
+        return np.asarray(dpotrs(self.factor, right, lower=1)[0])
 
 
 class _ByHinges:
-    """Cholesky of order M over the hinges, a and the budget bordered."""
+    """Cholesky of D⁻¹ + X Θ⁻¹ X', with a bordered."""
 
-    def __init__(self, names: Array, ones: Array, inverse: Array, factor: Array) -> None:
+    def __init__(self, names: Array, inverse: Array, factor: Array) -> None:
         from scipy.linalg.lapack import dpotrs
 
-        self.names, self.ones, self.inverse, self.factor = names, ones, inverse, factor
-        self.sums = names @ inverse
-        self.var = dpotrs(factor, ones, lower=1)[0]
-        self.budget = dpotrs(factor, self.sums, lower=1)[0]
-        cross = float(self.sums @ self.var)
-        self.border = np.array([
-            [float(ones @ self.var), -cross],
-            [-cross, float(self.sums @ self.budget) - float(inverse.sum())],
-        ])  # fmt: skip
+        self.names, self.inverse, self.factor = names, inverse, factor
+        self.ones = dpotrs(factor, np.ones(len(names)), lower=1)[0]
+        self.pivot = float(self.ones.sum())
 
     @classmethod
     def of(cls, hinges: Array, bend: Array, diagonal: Array) -> _ByHinges | None:
@@ -124,20 +139,18 @@ class _ByHinges:
         matrix = dsyrk(1.0, (names * np.sqrt(inverse)).T, trans=1, lower=1)
         matrix.ravel("K")[:: len(matrix) + 1] += 1.0 / bend
         factor = _cholesky(matrix)
-        return None if factor is None else cls(names, hinges[:, -1].copy(), inverse, factor)
+        return None if factor is None else cls(names, inverse, factor)
 
-    def solve(self, right: Array, budget: float) -> tuple[Array, float]:
+    def solve(self, right: Array) -> Array:
         from scipy.linalg.lapack import dpotrs
 
-        moved = self.inverse * right[:-1]
+        columns = right.reshape(len(right), -1)
+        moved = self.inverse[:, None] * columns[:-1]
         plain = dpotrs(self.factor, self.names @ moved, lower=1)[0]
-        short = [
-            float(right[-1]) - float(self.ones @ plain),
-            budget - float(moved.sum()) + float(self.sums @ plain),
-        ]
-        var, nu = np.linalg.solve(self.border, short)
-        y = plain + var * self.var - nu * self.budget
-        return np.append(moved - self.inverse * (y @ self.names + nu), var), float(nu)
+        var = (columns[-1] - plain.sum(axis=0)) / self.pivot
+        y = plain + self.ones[:, None] * var
+        moved -= self.inverse[:, None] * (self.names.T @ y)
+        return np.vstack([moved, var]).reshape(right.shape)
 
 
 def _cholesky(matrix: Array) -> Array | None:

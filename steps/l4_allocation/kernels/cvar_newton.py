@@ -25,7 +25,7 @@ NEGLIGIBLE = 1e-10
 # Added to a matrix, relative to its diagonal, where rounding makes it indefinite.
 LIFT = 1e-13
 # Stiffness above which the unknown stays Δx: digits lost are its logarithm.
-STIFF = 1e7
+STIFF = 1e10
 # A residual above this part of the right side is refined, so often at most.
 REFINED, REFINEMENTS = 1e-8, 2
 # Eigenvalues of the border below this part of the largest belong to dependent rows.

@@ -27,6 +27,8 @@ ROUNDS = 6
 # Slack below which a constraint holds, multiplier (beside the slope) below which its sign is kept.
 FEASIBLE = 1e-12
 SIGNED = 1e-10
+# Pivots this small beside the largest make a system singular.
+SINGULAR = 1e-11
 # Residual above which the equations of the sets have no solution.
 SOLVED = 1e-10
 
@@ -135,9 +137,6 @@ def _solved(
     border[: len(kink), -1] = -1.0
     border[len(kink), :-1] = 1.0
     border[len(kink) + 1 :, :-1] = program.rows[np.ix_(tight, free)]
-    system = np.zeros((names + ties, names + ties))
-    system[names:, :names], system[:names, names:] = border, border.T
-    system[np.arange(names - 1), np.arange(names - 1)] = 2.0 * program.ridge
 
     def residual(at: CvarPoint) -> Array:
         return np.concatenate([
@@ -146,7 +145,7 @@ def _solved(
             program.rows[tight] @ at.weights - program.limit[tight],
         ])  # fmt: skip
 
-    solver = _LinearSystem(system)
+    solver = _Saddle(border, 2.0 * program.ridge)
     if not solver.regular and not patient:
         return None
     for _ in range(2):
@@ -168,26 +167,59 @@ def _moved(point: CvarPoint, move: Array, free: Indices, kink: Indices, tight: I
     return CvarPoint(w, point.var + float(move[len(free)]), tail, lam)
 
 
-class _LinearSystem:
-    """Square and symmetric; least-norm corrections where it is singular (dependent rows, flat optima)."""
+class _Saddle:
+    """[Q B'; B 0] with Q = curvature on the names, 0 on a: least-norm corrections where it is singular.
 
-    def __init__(self, matrix: Array) -> None:
+    At curvature 0 it falls apart into B and B', which must be square; else the names are eliminated.
+    """
+
+    def __init__(self, border: Array, curvature: float) -> None:
         from scipy.linalg.lapack import dgetrf
 
-        self.matrix = matrix
+        self.border, self.curvature, self.regular = border, curvature, False
+        ties, names = border.shape
+        if curvature == 0.0 and ties != names:
+            return
+        matrix = border
+        if curvature > 0.0:
+            matrix = np.zeros((ties + 1, ties + 1))
+            matrix[1:, 1:] = border[:, :-1] @ border[:, :-1].T / -curvature
+            matrix[0, 1:] = matrix[1:, 0] = border[:, -1]
         self.factor, self.pivots, info = dgetrf(matrix)
         pivots = np.abs(np.diag(self.factor))
-        self.regular = info == 0 and float(pivots.min()) > 1e-11 * float(pivots.max())
+        self.regular = info == 0 and float(pivots.min()) > SINGULAR * float(pivots.max())
 
     def solve(self, right: Array) -> Array | None:
-        from scipy.linalg import lstsq
+        """(Δw_F, Δa, Δp_E, Δν, Δλ) for the residuals of stationarity and of the ties."""
+        slope, level = right[: self.border.shape[1]], right[self.border.shape[1] :]
+        move = self._regular(slope, level) if self.regular else self._least(slope, level)
+        return move if np.isfinite(move).all() else None
+
+    def _regular(self, slope: Array, level: Array) -> Array:
         from scipy.linalg.lapack import dgetrs
 
-        if self.regular:
-            found = dgetrs(self.factor, self.pivots, right)[0]
-        else:
-            found = lstsq(self.matrix, right, cond=1e-12, lapack_driver="gelsy", check_finite=False)[0]
-        return np.asarray(found) if np.isfinite(found).all() else None
+        if self.curvature == 0.0:
+            x = dgetrs(self.factor, self.pivots, level)[0]
+            return np.concatenate([x, dgetrs(self.factor, self.pivots, slope, trans=1)[0]])
+        names = self.border[:, :-1]
+        reduced = np.append(slope[-1], level - names @ slope[:-1] / self.curvature)
+        found = dgetrs(self.factor, self.pivots, reduced)[0]
+        return np.concatenate([(slope[:-1] - found[1:] @ names) / self.curvature, found])
+
+    def _least(self, slope: Array, level: Array) -> Array:
+        from scipy.linalg import lstsq
+
+        def least(matrix: Array, right: Array) -> Array:
+            found = lstsq(matrix, right, cond=1e-12, lapack_driver="gelsy", check_finite=False)[0]
+            return np.asarray(found)
+
+        if self.curvature == 0.0:
+            return np.concatenate([least(self.border, level), least(self.border.T, slope)])
+        ties, names = self.border.shape
+        whole = np.zeros((names + ties, names + ties))
+        whole[names:, :names], whole[:names, names:] = self.border, self.border.T
+        whole[np.arange(names - 1), np.arange(names - 1)] = self.curvature
+        return least(whole, np.concatenate([slope, level]))
 
 
 def _mended(program: CvarProgram, sets: _Sets, point: CvarPoint) -> int:

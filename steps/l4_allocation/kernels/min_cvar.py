@@ -106,7 +106,9 @@ def _rungs(
     if engine.has("closed_form") and _corner(program) is not None:
         yield "closed_form", lambda: CvarOptimum("optimal", 0, 0, _corner(program))
     if engine.has("fast"):
-        yield "fast", lambda: interior_point(program)
+        yield "fast", lambda: interior_point(program, shrinking=True)
+    if engine.has("ipm"):
+        yield "ipm", lambda: interior_point(program)
     if engine.has("clarabel"):
         yield from _conic_rungs(problem, program, engine)
 
@@ -125,14 +127,20 @@ def _conic_rungs(
         yield "highs", lambda: cvar_direct.simplex_shortfall(program)
 
 
-def interior_point(program: CvarProgram) -> CvarOptimum:
-    """The interior point until the polish of its sets ends clean, or until its own last digit."""
+def interior_point(program: CvarProgram, *, shrinking: bool = False) -> CvarOptimum:
+    """The interior point until the polish of its sets ends clean, or until its own last digit.
+
+    `shrinking` : scenarios far from the tail are left out on the way. The polish sees all of them, so a
+    scenario that was left out wrongly joins there or makes the attempt fail.
+    """
     if _room(program) <= 0.0:
         return CvarOptimum("no interior", 0, 0)
     inner = InteriorPoint(program)
     tried, best, idle = POLISH_FROM / POLISH_AGAIN, inner.gap, 0
     nearest = inner.point()
     while idle < STALLED and inner.iterations < ITERATIONS and inner.step():
+        if shrinking:
+            inner.shrink()
         idle += 1
         if inner.gap < best:
             best, nearest, idle = inner.gap, inner.point(), 0

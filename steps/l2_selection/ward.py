@@ -91,29 +91,32 @@ class _Forest:
 
     def mutual_pairs(self) -> tuple[Index, Index, Array]:
         """Slots i < j that are each other's nearest, and d²; the closest pair is first."""
-        i = self._mutual()
+        slots = np.arange(len(self.nearest))
+        i = np.flatnonzero((self.nearest[self.nearest] == slots) & (self.nearest > slots))
         if not len(i):
-            # Rounding may bring an update closer than exact arithmetic allows: look again everywhere.
-            full = np.flatnonzero(np.isfinite(self.squared).any(axis=1))
-            self._look_again(full)
-            i = self._mutual()
+            i = self._closest()
         j = self.nearest[i]
         squared = self.squared[i, j]
         order = squared.argsort(kind="stable")
         return i[order], j[order], squared[order]
 
-    def _mutual(self) -> Index:
-        slots = np.arange(len(self.nearest))
-        return np.flatnonzero((self.nearest[self.nearest] == slots) & (self.nearest > slots))
+    def _closest(self) -> Index:
+        """First slot of the closest pair: rounding may leave no pair mutual, in the input or by an update."""
+        taken = np.flatnonzero(self.nearest != np.arange(len(self.nearest)))
+        self._look_again(taken)
+        i = taken[self.squared[taken, self.nearest[taken]].argmin()]
+        j = self.nearest[i]
+        self.nearest[min(i, j)] = max(i, j)
+        return np.array([min(i, j)])
 
     def merge(self, i: Index, j: Index, squared: Array) -> Round:
         """Absorb the clusters of slots j in those of slots i."""
         sizes = self.sizes[i] + self.sizes[j]
         made = Round(self.nodes[i], self.nodes[j], self.ranks[i], self.ranks[j], squared, sizes)
-        updated = self._updated(i, j, squared, sizes)
+        updated = self._updated(np.concatenate((i, j)), squared, sizes)
         self.squared[i] = updated
         self.squared[:, i] = updated.T
-        self.squared[j] = self.squared[:, j] = np.inf
+        self.squared[:, j] = np.inf
         self.sizes[i] = sizes
         self.nodes[i] = np.arange(self.made, self.made + len(i))
         self.made += len(i)
@@ -130,23 +133,23 @@ class _Forest:
         for part in _blocks(slots):
             self.nearest[part] = self.squared.take(part, axis=0).argmin(axis=1)
 
-    def _updated(self, i: Index, j: Index, squared: Array, sizes: Array) -> Array:
-        """Distances of the new clusters to all slots; those between two of them as if made in order."""
-        old = self.sizes
+    def _updated(self, parts: Index, squared: Array, sizes: Array) -> Array:
+        """Distances of the new clusters to all slots, from the slots of their parts, first all i, then all j.
+
+        A distance between two new clusters is as if they had been made in order.
+        """
+        made = len(squared)
+        of_parts = self.sizes[parts]
         rows = _lance_williams(
-            self.squared.take(i, axis=0),
-            self.squared.take(j, axis=0),
-            squared[:, None],
-            old[i, None],
-            old[j, None],
-            old,
+            self.squared.take(parts, axis=0), of_parts[:, None], self.sizes, squared[:, None], sizes[:, None]
         )
-        both = _lance_williams(rows[:, i], rows[:, j], squared, old[i], old[j], sizes[:, None])
-        slots = np.arange(len(i))
-        between = np.where(slots[:, None] < slots, both, both.T)
-        between[slots, slots] = np.inf
-        rows[:, i] = between
-        rows[:, j] = np.inf
+        if made > 1:
+            columns = rows.take(parts, axis=1).T
+            both = _lance_williams(columns, of_parts[:, None], sizes, squared[:, None], sizes[:, None])
+            slots = np.arange(made)
+            rows[:, parts[:made]] = np.where(slots[:, None] > slots, both, both.T)
+        rows[np.arange(made), parts[:made]] = np.inf
+        rows[:, parts[made:]] = np.inf
         return rows
 
     def compact(self) -> None:
@@ -170,11 +173,13 @@ def _blocks(slots: Index) -> list[Index]:
     return [slots[start : start + BLOCK] for start in range(0, len(slots), BLOCK)]
 
 
-def _lance_williams(to_i: Array, to_j: Array, merged: Array, n_i: Array, n_j: Array, n_k: Array) -> Array:
-    updated = (n_i + n_k) * to_i
-    updated += (n_j + n_k) * to_j
+def _lance_williams(to_parts: Array, n_parts: Array, n_k: Array, merged: Array, n_merged: Array) -> Array:
+    """The module's formula for M merges and K clusters, from distances (2M, K) of first and second parts."""
+    weighted = (n_parts + n_k) * to_parts
+    updated = weighted[: len(merged)]
+    updated += weighted[len(merged) :]
     updated -= n_k * merged
-    updated /= n_i + n_j + n_k
+    updated /= n_merged + n_k
     return updated
 
 

@@ -11,9 +11,9 @@ variances are untouched.
 
 Only the two extreme eigenvalues are computed: C = Q T Q' with T tridiagonal (LAPACK dsytrd), then bisection
 on the Sturm count of T (dstebz; Golub & Van Loan, Matrix Computations, 8.4). Both are backward stable: an
-eigenvalue is right to a few units of λ₁ · 2⁻⁵³ whatever C is, hence κ to about κ · 1e-15 relative. A Krylov
-method would be cheaper, but only finds eigenvalues, it cannot exclude smaller ones; the factorisations that
-would exclude them cost what they save.
+eigenvalue is right to a small multiple of λ₁ · 2⁻⁵³ whatever C is, hence κ to about κ · 1e-15 relative. A
+Krylov method needs fewer operations, but it finds eigenvalues and cannot exclude smaller ones; the
+factorisations that would exclude them cost what it saves.
 """
 
 from __future__ import annotations

@@ -84,7 +84,9 @@ def _estimate(centred: Array, method: str, options: dict[str, Any], seed: int) -
     if method == "oas":
         return _shrunk_to_identity(centred, _oas_intensity)
     if method == "sample":
-        return _product(centred) / (centred.shape[0] - 1), 0.0
+        product = _product(centred)
+        product /= centred.shape[0] - 1
+        return product, 0.0
     if method in _SKLEARN:
         cov = _sklearn(centred, method, options, seed)
         return (cov + cov.T) / 2.0, 0.0

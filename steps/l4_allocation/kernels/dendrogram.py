@@ -32,12 +32,11 @@ class Tree(NamedTuple):
 
 
 def squared_distances(cov: Array, options: HrpSettings) -> Array:
-    """Squares of the distances of `options.distance`, shape (N, N), symmetric to the bit, zero diagonal."""
-    scale = 1.0 / np.sqrt(np.diag(cov))
-    corr = cov * scale[:, None]
-    corr *= scale
-    squared = corr + corr.T
-    squared *= -0.25
+    """Squares of the distances of `options.distance`, shape (N, N), zero diagonal, symmetric as `cov` is."""
+    vol = np.sqrt(np.diag(cov))
+    squared = np.outer(vol, vol)
+    np.divide(cov, squared, out=squared)
+    squared *= -0.5
     squared += 0.5
     np.maximum(squared, 0.0, out=squared)
     np.fill_diagonal(squared, 0.0)

@@ -47,7 +47,6 @@ def herc(problem: Problem, options: HrpSettings | None = None) -> Result:
     `options` : distance, linkage and leaf order of the tree, and `split_risk`, which this profile does
     not read. `notes` : leaf order, linkage, k, options.
 
-    With a diagonal Σ and k* = N the weights are those of a tree of variances, not inverse variances.
     Statuses as for `hrp`. O(N²) with the default options.
     """
     options = options or HrpSettings()

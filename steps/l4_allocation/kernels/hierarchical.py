@@ -39,7 +39,7 @@ def finished(
     if not residual <= IDENTITY:
         attempt = Attempt("hierarchical", "SOLVER_FAILED", "SPLIT_IDENTITY", splits)
         return Result(None, "SOLVER_FAILED", attempts=(attempt,))
-    attempts = (Attempt("hierarchical", "OPTIMAL", None, splits),)
+    attempts: tuple[Attempt, ...] = (Attempt("hierarchical", "OPTIMAL", None, splits),)
     warnings: tuple[str, ...] = ()
     violation = primal_violation(problem, weights)
     if violation > FEASIBLE:

@@ -99,18 +99,29 @@ def segments(count: int) -> list[Depth]:
 
 def branch_variances(cov: Array, order: Index, depths: list[Depth]) -> list[Array]:
     """Variance of the inverse-variance portfolio of every segment, one array for each of `depths`."""
-    inverse = 1.0 / np.diag(cov)[order]
-    rows = cov.take(order, axis=0)
-    rows *= inverse[:, None]
-    variances = []
-    for depth in reversed(depths):
+    variance = np.diag(cov)[order]
+    inverse = 1.0 / variance
+    variances = [variance]
+    rows = np.empty((0, len(order)))
+    for depth in depths[-2::-1]:
+        first, second = depth.first, depth.first[depth.split] + 1
+        if variances[1:]:
+            halves, rows = rows, rows.take(first, axis=0)
+            rows[depth.split] += halves.take(second, axis=0)
+        else:
+            rows = _weighted(cov, order[first], inverse[first])
+            rows[depth.split] += _weighted(cov, order[second], inverse[second])
         starts = depth.edges[:-1]
-        if len(starts) < len(rows):
-            rows = np.add.reduceat(rows, depth.first, axis=0)
         segment = np.repeat(np.arange(len(starts)), np.diff(depth.edges))
         own = np.add.reduceat(rows[segment, order] * inverse, starts)
         variances.append(np.maximum(own, 0.0) / np.add.reduceat(inverse, starts) ** 2)
     return variances[::-1]
+
+
+def _weighted(cov: Array, atoms: Index, weights: Array) -> Array:
+    rows = cov.take(atoms, axis=0)
+    rows *= weights[:, None]
+    return rows
 
 
 def _shares(left: Array, right: Array) -> Array:
@@ -120,12 +131,15 @@ def _shares(left: Array, right: Array) -> Array:
 
 
 def _clipped(share: Array, node: Array, low: Array, high: Array, left: Index) -> Array:
-    """The shares inside the module's interval, where it is not empty."""
+    """The shares inside the module's interval.
+
+    A node between its sums of bounds has a non-empty one, but for rounding where bounds leave one point.
+    """
     weight = np.where(node > 0.0, node, 1.0)
     least = np.maximum(low[left] / weight, 1.0 - high[left + 1] / weight)
     most = np.minimum(high[left] / weight, 1.0 - low[left + 1] / weight)
-    possible = (node > 0.0) & (least <= most)
-    return np.where(possible, np.minimum(np.maximum(share, least), most), share)
+    inside = np.minimum(np.maximum(share, least), most)
+    return np.where(node > 0.0, np.clip(inside, 0.0, 1.0), share)
 
 
 def _divided(node: Array, depth: Depth, share: Array, count: int) -> Array:

@@ -1,4 +1,4 @@
-"""Risk budgeting and equal risk contribution, with caps.
+"""Risk budgeting and equal risk contribution, with caps: the ladder of their solvers.
 
 Uncapped (Maillard, Roncalli & Teïletche 2010; Spinu 2013):
 
@@ -6,42 +6,40 @@ Uncapped (Maillard, Roncalli & Teïletche 2010; Spinu 2013):
 
 With caps (Richard & Roncalli 2019): w = x(λ) = argmin {½x'Σx − λ Σ b ln x : x ≤ u, G x ≤ h} for the
 smallest λ with 1'x(λ) = 1. Caps are absolute in x; a budget row would leak its multiplier into every
-name. A conic solver only starts the search: Newton steps on
-
-    Σx − λ b/x + G_A'ν = 0 (free names),   1'x = 1,   G_A x = h_A
-
-finish it, and `check_kkt` judges.
+name. The rungs are closed forms, Newton with an active set (`risk_newton.py`, `risk_active.py`), the
+interior point (`risk_barrier.py`), its polish, and a conic solver (`risk_conic.py`); each ends with
+Newton on the equations of its active set, and `check_kkt` judges.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.contracts.errors import ConfigError
 from quantctl.steps.l4_allocation.kernels.certificate import explain_infeasibility
-from quantctl.steps.l4_allocation.kernels.engine import NATIVE, Engine
-from quantctl.steps.l4_allocation.kernels.formulations import Formulations
+from quantctl.steps.l4_allocation.kernels.engine import NATIVE, Engine, Rung
 from quantctl.steps.l4_allocation.kernels.kkt import Multipliers, active_names, check_kkt, name_duals
-from quantctl.steps.l4_allocation.kernels.problem import Attempt, Kkt, Mask, Problem, Result, restricted
+from quantctl.steps.l4_allocation.kernels.problem import Attempt, Kkt, Problem, Result, restricted
+from quantctl.steps.l4_allocation.kernels.risk_active import Search, solve_on_sets, starting_sets
+from quantctl.steps.l4_allocation.kernels.risk_barrier import interior_point
+from quantctl.steps.l4_allocation.kernels.risk_conic import (
+    ConicPoint,
+    ConicSolver,
+    search_barrier,
+    solve_conic,
+)
+from quantctl.steps.l4_allocation.kernels.risk_newton import balance_risk
+from quantctl.steps.l4_allocation.kernels.risk_program import RiskPoint, RiskProgram, risk_program
 from quantctl.steps.l4_allocation.kernels.scaling import scaled
 
 Array = NDArray[np.float64]
 
 NEWTON_STEPS = 8
-SEARCH_STEPS = 60
 AT_CAP = 1e-12
-
-
-class Point(NamedTuple):
-    """A candidate: weights, multipliers and its judgement."""
-
-    weights: Array
-    multipliers: Multipliers
-    kkt: Kkt
 
 
 def equal_risk(problem: Problem, engine: Engine = NATIVE) -> Result:
@@ -66,19 +64,20 @@ def risk_budget(problem: Problem, budgets: Array, engine: Engine = NATIVE) -> Re
     """
     _refuse(problem, budgets)
     keep = budgets > 0.0
-    part, shares = restricted(problem, keep), budgets[keep] / budgets[keep].sum()
-    search = _Search(scaled(replace(part, l2=0.0, turnover=0.0)), shares, engine.reference or Formulations())
-    point = search.run()
+    part = problem if keep.all() else restricted(problem, keep)
+    climb = _Climb(part, budgets[keep] / budgets[keep].sum(), engine)
+    point = climb.run()
     if point is None:
-        return _failure(part, tuple(search.attempts))
+        return _failure(climb)
+    assert climb.kkt is not None
     weights = np.zeros(problem.size)
-    weights[keep] = point.weights
+    weights[keep] = point.x
     variance = float(weights @ problem.cov @ weights)
     return Result(
-        weights, point.kkt.status, variance, variance, point.kkt,
-        name_duals(part, point.multipliers, barrier=True), active_names(part, point.weights),
-        tuple(search.attempts),
-        warnings=("OPTIMAL_REDUCED_ACCURACY",) if point.kkt.status != "OPTIMAL" else (),
+        weights, climb.kkt.status, variance, variance, climb.kkt, climb.duals,
+        active_names(part, point.x), tuple(climb.attempts),
+        warnings=("OPTIMAL_REDUCED_ACCURACY",) if climb.kkt.status != "OPTIMAL" else (),
+        notes={"products": climb.products},
     )  # fmt: skip
 
 
@@ -105,174 +104,158 @@ def _refuse(problem: Problem, budgets: Array) -> None:
         )  # fmt: skip
 
 
-def _failure(problem: Problem, attempts: tuple[Attempt, ...]) -> Result:
-    certificate = explain_infeasibility(problem)
-    if certificate is None:
-        return Result(None, "SOLVER_FAILED", attempts=attempts)
-    final = Attempt("certificate", "INFEASIBLE", certificate["code"])
-    return Result(None, "INFEASIBLE", attempts=(*attempts, final), certificate=certificate)
+def _failure(climb: _Climb) -> Result:
+    if climb.certificate is None:
+        return Result(None, "SOLVER_FAILED", attempts=tuple(climb.attempts))
+    final = Attempt("certificate", "INFEASIBLE", climb.certificate["code"])
+    return Result(None, "INFEASIBLE", attempts=(*climb.attempts, final), certificate=climb.certificate)
 
 
-class _Search:
-    """The search for λ on one scaled problem, and its record of attempts."""
+class _Climb:
+    """One climb of the ladder: its attempts, and the judgement and duals of what was accepted."""
 
-    def __init__(self, unit: Problem, budgets: Array, formulations: Formulations) -> None:
-        self.unit, self.budgets, self.formulations = unit, budgets, formulations
+    def __init__(self, problem: Problem, budgets: Array, engine: Engine) -> None:
+        self.problem, self.budgets, self.engine = problem, budgets, engine
         self.attempts: list[Attempt] = []
+        self.kkt: Kkt | None = None
+        self.duals: dict[str, float] = {}
+        self.products = 0
 
-    def run(self) -> Point | None:
-        """The accepted point, or null."""
-        free = self._uncapped()
-        if free is None:
+    @cached_property
+    def program(self) -> RiskProgram:
+        """The scaled program."""
+        return risk_program(self.problem, self.budgets)
+
+    @cached_property
+    def certificate(self) -> dict[str, Any] | None:
+        """Why no weights exist, or null."""
+        return explain_infeasibility(self.problem)
+
+    def run(self) -> RiskPoint | None:
+        """The first point that is accepted, or null."""
+        if self.engine.has("closed_form") and (point := self._closed_form()):
+            return point
+        if self.engine.has("fast") and (point := self._fast()):
+            return point
+        if self.certificate is not None:
             return None
-        if self._fits(free.weights):
-            idle = np.zeros(len(self.unit.rows.names))
-            return free._replace(multipliers=free.multipliers._replace(rows=idle))
-        if explain_infeasibility(self.unit) is not None:
+        if self.engine.has("ipm") and (point := self._interior()):
+            return point
+        return self._conic() if self.engine.has("clarabel") else None
+
+    def _closed_form(self) -> RiskPoint | None:
+        """One atom; caps that leave one point; two atoms. Null where none of them applies."""
+        problem = self.problem
+        if problem.size == 1:
+            point = RiskPoint(np.ones(1), 1.0, np.zeros(1), np.zeros(len(problem.rows.names)))
+        elif abs(float(problem.caps.sum()) - 1.0) <= AT_CAP:
+            point = _closed_by_caps(self.program)
+        elif problem.size == 2:
+            point = _two_atoms(self.program)
+        else:
             return None
-        return self._closed_by_caps() or self._capped(free.multipliers.barrier)
+        return self._judged("closed_form", Search(point, 0, "optimal")) if _fits(problem, point.x) else None
 
-    def _uncapped(self) -> Point | None:
-        """Newton from the inverse volatilities where that suffices, else from the conic solution."""
-        bare = replace(self.unit, upper=None, groups=())
-        solution = self.formulations.risk_budget(bare, self.budgets, 1.0, bounded=False)
-        self._record(solution.outcome, solution.iterations)
-        if solution.weights is None:
+    def _fast(self) -> RiskPoint | None:
+        """Newton without caps; where its point exceeds one, Newton on the active set from there."""
+        free = balance_risk(self.problem.cov, self.budgets)
+        total, self.products = float(free.x.sum()), free.products
+        x, barrier = free.x / total, total**-2 / self.problem.mean_variance
+        work = free.iterations, free.factorisations
+        if _fits(self.problem, x):
+            point = RiskPoint(x, barrier, np.zeros(len(x)), np.zeros(len(self.problem.rows.names)))
+            return self._judged("fast", Search(point, 0, "optimal"), *work)
+        sets = starting_sets(self.program, x)
+        return self._judged("fast", solve_on_sets(self.program, x, barrier, sets, revise=True), *work)
+
+    def _interior(self) -> RiskPoint | None:
+        """The interior point and Newton on its sets; the polish revises them."""
+        inside = interior_point(self.program, *_spread(self.program))
+        start = self.program, inside.point.x, inside.point.barrier, inside.sets
+        ended = solve_on_sets(*start, revise=False, steps=NEWTON_STEPS)
+        if point := self._judged("ipm", ended, inside.iterations, inside.iterations):
+            return point
+        return (
+            self._judged("polish", solve_on_sets(*start, revise=True)) if self.engine.has("polish") else None
+        )
+
+    def _conic(self) -> RiskPoint | None:
+        """The conic search: Clarabel, or the readable formulation of the engine."""
+
+        def accept(ended: Search) -> bool:
+            return ended.point is not None and self._kkt(ended.point)[0].status != "SOLVER_FAILED"
+
+        start = _spread(self.program)[1]
+        found = search_barrier(self.program, self._conic_solver(), start, accept)
+        if found.point is None:
+            work = found.iterations, found.steps
+            self.attempts.append(Attempt("clarabel", "SOLVER_FAILED", found.outcome.upper(), *work))
             return None
-        total = float(solution.weights.sum())
-        none = np.zeros(bare.size, dtype=np.bool_)
-        return self._polished(bare, solution.weights / total, total**-2, none, np.zeros(0, dtype=np.bool_))
+        return self._judged("clarabel", Search(found.point, found.steps, found.outcome), found.iterations)
 
-    def _fits(self, weights: Array) -> bool:
-        rows = self.unit.rows
-        return bool((weights <= self.unit.caps).all() and (rows.matrix @ weights <= rows.limit).all())
+    def _conic_solver(self) -> ConicSolver:
+        formulations = self.engine.reference
+        if formulations is None:
+            return lambda barrier: solve_conic(self.program, barrier)
+        unit = scaled(self.problem)
 
-    def _closed_by_caps(self) -> Point | None:
-        """Caps that leave one point: w = u, with the smallest λ whose multipliers are not negative."""
-        upper = self.unit.caps
-        if abs(float(upper.sum()) - 1.0) > AT_CAP:
+        def solve(barrier: float) -> ConicPoint:
+            found = formulations.risk_budget(unit, self.budgets, barrier, bounded=True)
+            if found.weights is None or found.multipliers is None:
+                return ConicPoint(found.outcome, found.iterations)
+            lam = found.multipliers
+            return ConicPoint(found.outcome, found.iterations, found.weights, lam.upper, lam.rows)
+
+        return solve
+
+    def _judged(
+        self, rung: Rung, ended: Search, iterations: int = 0, factorisations: int = 0
+    ) -> RiskPoint | None:
+        """The point of a search if `check_kkt` accepts it; what it cost is recorded either way."""
+        work = iterations + ended.iterations, factorisations + ended.iterations
+        if ended.point is None:
+            self.attempts.append(Attempt(rung, "SOLVER_FAILED", ended.outcome.upper(), *work))
             return None
-        pressed = self.unit.cov @ upper
-        barrier = float((upper * pressed / self.budgets).max())
-        cap = barrier * self.budgets / upper - pressed
-        none = np.zeros(self.unit.size)
-        lam = Multipliers(0.0, none, cap, np.zeros(len(self.unit.rows.names)), barrier)
-        return self._judge(self.unit, upper, lam, 0, rung="closed_form")
-
-    def _capped(self, barrier: float) -> Point | None:
-        """Bracket and bisect ln λ; every x(λ) starts a polish, the first accepted one ends the search."""
-        low, high = 0.0, 0.0
-        for _ in range(SEARCH_STEPS):
-            solution = self.formulations.risk_budget(self.unit, self.budgets, barrier, bounded=True)
-            self._record(solution.outcome, solution.iterations)
-            if solution.weights is None or solution.multipliers is None:
-                return None
-            point = self._from(np.asarray(solution.weights), solution.multipliers)
-            if point is not None:
-                return point
-            if float(solution.weights.sum()) < 1.0 - 1e-7:
-                low = barrier
-            else:
-                high = barrier
-            barrier = 2.0 * barrier if high == 0.0 else barrier / 2.0 if low == 0.0 else (low * high) ** 0.5
-        return None
-
-    def _from(self, x: Array, lam: Multipliers) -> Point | None:
-        """Polish on the active set that the multipliers show, or on it less one redundant row."""
-        rows = self.unit.rows
-        at_cap = lam.upper > self.unit.caps - x
-        at_row = lam.rows > rows.limit - rows.matrix @ x
-        at_row &= (rows.matrix[:, ~at_cap] != 0.0).any(axis=1) if rows.names else at_row
-        start = np.where(at_cap, self.unit.caps, x)
-        if not _sum_is_redundant(rows.matrix[at_row][:, ~at_cap]):
-            return self._polished(self.unit, start, lam.barrier, at_cap, at_row)
-        for caps, fewer in _relieved(lam, rows.matrix, at_cap, at_row):
-            point = self._polished(self.unit, start, lam.barrier, caps, fewer)
-            if point is not None:
-                return point
-        return None
-
-    def _polished(self, unit: Problem, x: Array, barrier: float, at_cap: Mask, at_row: Mask) -> Point | None:
-        ended = _newton(unit, self.budgets, x, barrier, at_cap, at_row)
-        if ended is None:
+        kkt, duals = self._kkt(ended.point)
+        self.attempts.append(Attempt(rung, kkt.status, None, *work, kkt.residuals()))
+        if kkt.status == "SOLVER_FAILED":
             return None
-        x, barrier, nu, steps = ended
-        rows = np.zeros(len(unit.rows.names))
-        rows[at_row] = nu
-        slope = barrier * self.budgets / x - unit.cov @ x - unit.rows.matrix.T @ rows
-        cap = np.where(at_cap, slope, 0.0)
-        return self._judge(unit, x, Multipliers(0.0, np.zeros(unit.size), cap, rows, barrier), steps)
+        self.kkt, self.duals = kkt, duals
+        return ended.point
 
-    def _judge(
-        self, unit: Problem, x: Array, lam: Multipliers, steps: int, rung: str = "newton"
-    ) -> Point | None:
-        kkt = check_kkt(unit, x, name_duals(unit, lam, barrier=True), formulation="risk_budget",
-                        budgets=self.budgets)  # fmt: skip
-        self.attempts.append(Attempt(rung, kkt.status, None, steps, steps, kkt.residuals()))
-        return None if kkt.status == "SOLVER_FAILED" else Point(x, lam, kkt)
-
-    def _record(self, outcome: str, iterations: int) -> None:
-        self.attempts.append(Attempt("clarabel", outcome, None, iterations))
+    def _kkt(self, point: RiskPoint) -> tuple[Kkt, dict[str, float]]:
+        lam = Multipliers(0.0, np.zeros(len(point.x)), point.caps, point.rows, point.barrier)
+        duals = name_duals(self.problem, lam, barrier=True)
+        found = check_kkt(self.problem, point.x, duals, formulation="risk_budget", budgets=self.budgets)
+        return found, duals
 
 
-def _relieved(lam: Multipliers, matrix: Array, at_cap: Mask, at_row: Mask) -> list[tuple[Mask, Mask]]:
-    """Active sets less one member, smallest multiplier first: at the smallest λ one of them is zero."""
-    pressure = lam.upper + matrix.T @ lam.rows
-    spare = [(float(lam.rows[r]), 0, int(r)) for r in np.flatnonzero(at_row)]
-    spare += [(float(pressure[i]), 1, int(i)) for i in np.flatnonzero(at_cap)]
-    found = []
-    for _, is_name, index in sorted(spare):
-        sets = (at_row.copy(), at_cap.copy())
-        sets[is_name][index] = False
-        found.append((sets[1], sets[0]))
-    return found
+def _spread(program: RiskProgram) -> tuple[Array, float]:
+    """Inverse volatilities with sum 1, and the λ that they would have."""
+    x = 1.0 / np.sqrt(np.diag(program.cov))
+    x /= x.sum()
+    return x, float(x @ program.cov @ x)
 
 
-def _sum_is_redundant(matrix: Array) -> bool:
-    """Whether the active rows already fix the sum of the free names."""
-    if matrix.shape[1] == 0 or matrix.shape[0] == 0:
-        return bool(matrix.shape[1] == 0)
-    stacked = np.vstack([matrix, np.ones(matrix.shape[1])])
-    return bool(np.linalg.matrix_rank(stacked) == np.linalg.matrix_rank(matrix))
+def _fits(problem: Problem, x: Array) -> bool:
+    rows = problem.rows
+    inside = bool((x <= problem.caps + AT_CAP).all())
+    return inside and bool((rows.matrix @ x <= rows.limit + AT_CAP).all())
 
 
-def _newton(
-    unit: Problem, budgets: Array, x: Array, barrier: float, at_cap: Mask, at_row: Mask
-) -> tuple[Array, float, Array, int] | None:
-    """Newton on the module's equations; null where the iterates leave x > 0 or the system is singular.
+def _closed_by_caps(program: RiskProgram) -> RiskPoint:
+    """Caps that leave one point: x = u, with the smallest λ whose multipliers are not negative."""
+    x, pressed = program.upper, program.cov @ program.upper
+    barrier = float((x * pressed / program.budgets).max())
+    return RiskPoint(x, barrier, barrier * program.budgets / x - pressed, np.zeros(len(program.limit)))
 
-    Unknowns are the free names, λ and ν of the active rows. Steps are shortened to keep x positive.
-    """
-    free, matrix, limit = ~at_cap, unit.rows.matrix[at_row], unit.rows.limit[at_row]
-    x, count = x.copy(), int(free.sum())
-    nu: Array = np.zeros(int(at_row.sum()))
-    if count == 0:
-        return None
-    if len(nu):
-        pressed = barrier * budgets / x - unit.cov @ x
-        nu = np.asarray(np.linalg.lstsq(matrix[:, free].T, pressed[free], rcond=None)[0], dtype=np.float64)
-    rows = np.vstack([np.ones(count), matrix[:, free]])
-    for step in range(NEWTON_STEPS):
-        slope = unit.cov @ x - barrier * budgets / x + matrix.T @ nu
-        residual = np.concatenate([slope[free], [x.sum() - 1.0], matrix @ x - limit])
-        scale = np.concatenate([barrier * budgets[free] / x[free], np.ones(len(nu) + 1)])
-        if float(np.abs(residual / scale).max()) < 1e-14:
-            return x, barrier, nu, step
-        jacobian = np.zeros((len(residual), len(residual)))
-        jacobian[:count, :count] = unit.cov[np.ix_(free, free)]
-        jacobian[np.arange(count), np.arange(count)] += barrier * budgets[free] / x[free] ** 2
-        jacobian[:count, count] = -budgets[free] / x[free]
-        jacobian[:count, count + 1 :] = matrix[:, free].T
-        jacobian[count:, :count] = rows
-        try:
-            move = np.linalg.solve(jacobian, -residual)
-        except np.linalg.LinAlgError:
-            return None
-        fall = -move[:count] / x[free]
-        length = min(1.0, 0.9 / float(fall.max())) if fall.max() > 0.0 else 1.0
-        x[free] += length * move[:count]
-        barrier += length * float(move[count])
-        nu = nu + length * move[count + 1 :]
-        if barrier <= 0.0:
-            return None
-    return x, barrier, nu, NEWTON_STEPS
+
+def _two_atoms(program: RiskProgram) -> RiskPoint:
+    """x₁/x₂ = r, the positive root of b₂σ₁² r² + (b₂ − b₁)σ₁₂ r − b₁σ₂² = 0."""
+    (first, cross), (_, second) = program.cov
+    b1, b2 = program.budgets
+    half = 0.5 * (b2 - b1) * cross
+    root = np.hypot(half, np.sqrt(b1 * b2 * first * second))
+    ratio = b1 * second / (half + root) if half > 0.0 else (root - half) / (b2 * first)
+    x = np.array([ratio, 1.0]) / (1.0 + ratio)
+    return RiskPoint(x, float(x @ program.cov @ x), np.zeros(2), np.zeros(len(program.limit)))

@@ -1,0 +1,145 @@
+"""Risk budgeting by a conic solver: the last rung before a certificate.
+
+    x(λ) = argmin ½x'Σx − λ Σ b_i t_i   s.t.   (t_i, 1, x_i) ∈ K_exp,  x ≤ u,  G x ≤ h
+
+where (t, 1, x) ∈ K_exp means t ≤ ln x. Σ enters as the quadratic term, without a factor of it. λ is
+bracketed and bisected until Newton on the active set that the solver shows (`risk_active.py`) ends at
+1'x = 1. A conic solver's own accuracy leaves risk shares wrong by up to 1e-5, so it only starts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantctl.steps.l4_allocation.kernels.problem import Mask
+from quantctl.steps.l4_allocation.kernels.risk_active import Search, solve_on_sets
+from quantctl.steps.l4_allocation.kernels.risk_program import RiskPoint, RiskProgram, Sets
+
+Array = NDArray[np.float64]
+
+TOLERANCE = 1e-10
+SEARCH_STEPS = 60
+NEWTON_STEPS = 8
+# Σx(λ) this far below 1 shows that λ is too small; nearer, the conic accuracy does not tell.
+BELOW = 1e-7
+# λ grows by this factor while the sum is below 1, up to this multiple of its start.
+GROWTH, LARGEST = 4.0, 1e8
+
+
+class ConicPoint(NamedTuple):
+    """What a conic solver says of x(λ): its word, its iterations, and x, ν_u, ν if it has a point."""
+
+    outcome: str
+    iterations: int
+    x: Array | None = None
+    caps: Array | None = None
+    rows: Array | None = None
+
+
+class ConicSearch(NamedTuple):
+    """How a search for λ ended: the accepted point or null, conic iterations and Newton steps in all.
+
+    outcome : the solver's last word; `no_barrier` where even a huge λ leaves Σx below 1
+    """
+
+    point: RiskPoint | None
+    outcome: str
+    iterations: int
+    steps: int
+
+
+# λ -> x(λ)
+ConicSolver = Callable[[float], ConicPoint]
+
+
+def solve_conic(program: RiskProgram, barrier: float) -> ConicPoint:
+    """x(λ) for λ = `barrier` by Clarabel, one thread."""
+    import clarabel
+    from scipy import sparse
+
+    size, held = program.size, len(program.limit)
+    eye, none = sparse.identity(size, format="csc"), sparse.csc_matrix((size, size))
+    # (t_i, 1, x_i), name by name, as b − A(x, t).
+    at = 3 * np.arange(size)
+    cone = sparse.csc_matrix(
+        (np.full(2 * size, -1.0), (np.concatenate([at + 2, at]), np.arange(2 * size))),
+        shape=(3 * size, 2 * size),
+    )
+    matrix = sparse.vstack(
+        [
+            sparse.hstack([eye, none]),
+            sparse.csc_matrix(np.hstack([program.rows, np.zeros((held, size))])),
+            cone,
+        ],
+        format="csc",
+    )
+    quadratic = sparse.csc_matrix(np.triu(program.cov))
+    quadratic.resize(2 * size, 2 * size)
+    cones = [clarabel.NonnegativeConeT(size + held), *[clarabel.ExponentialConeT()] * size]
+    settings = clarabel.DefaultSettings()
+    settings.verbose, settings.max_threads = False, 1
+    settings.tol_feas = settings.tol_gap_abs = settings.tol_gap_rel = TOLERANCE
+    found = clarabel.DefaultSolver(
+        quadratic, np.concatenate([np.zeros(size), -barrier * program.budgets]), matrix,
+        np.concatenate([program.upper, program.limit, np.tile([0.0, 1.0, 0.0], size)]), cones, settings,
+    ).solve()  # fmt: skip
+    x, z = np.array(found.x)[:size], np.array(found.z)
+    if not (np.isfinite(x).all() and (x > 0.0).all()):
+        return ConicPoint(str(found.status), int(found.iterations))
+    return ConicPoint(str(found.status), int(found.iterations), x, z[:size], z[size : size + held])
+
+
+def search_barrier(
+    program: RiskProgram, solve: ConicSolver, barrier: float, accept: Callable[[Search], bool]
+) -> ConicSearch:
+    """Bracket and bisect ln λ from `barrier`; the first search on active sets that `accept` takes ends it."""
+    low, high, most, iterations, steps = 0.0, 0.0, LARGEST * barrier, 0, 0
+    for _ in range(SEARCH_STEPS):
+        claim = solve(barrier)
+        iterations += claim.iterations
+        if claim.x is None or claim.caps is None or claim.rows is None:
+            return ConicSearch(None, claim.outcome, iterations, steps)
+        for sets in _candidate_sets(program, claim.x, claim.caps, claim.rows):
+            ended = solve_on_sets(program, claim.x, barrier, sets, revise=False, steps=NEWTON_STEPS)
+            steps += ended.iterations
+            if accept(ended):
+                return ConicSearch(ended.point, claim.outcome, iterations, steps)
+        if float(claim.x.sum()) < 1.0 - BELOW:
+            low = barrier
+        else:
+            high = barrier
+        barrier = GROWTH * barrier if high == 0.0 else barrier / GROWTH if low == 0.0 else (low * high) ** 0.5
+        if barrier > most:
+            return ConicSearch(None, "no_barrier", iterations, steps)
+    return ConicSearch(None, "iteration_limit", iterations, steps)
+
+
+def _candidate_sets(program: RiskProgram, x: Array, caps: Array, rows: Array) -> Iterator[Sets]:
+    """The set that the multipliers show; where it fixes the sum of x, that set less one member.
+
+    At the smallest λ one of its multipliers is zero, so the smallest go first.
+    """
+    capped, held = caps > program.upper - x, rows > program.limit - program.rows @ x
+    if not _fixes_sum(program, capped, held):
+        yield Sets(capped, held)
+        return
+    pressure = caps + program.rows.T @ rows
+    spare = [(float(rows[r]), 0, int(r)) for r in np.flatnonzero(held)]
+    spare += [(float(pressure[i]), 1, int(i)) for i in np.flatnonzero(capped)]
+    for _, is_name, index in sorted(spare):
+        less = Sets(capped.copy(), held.copy())
+        (less.capped if is_name else less.held)[index] = False
+        yield less
+
+
+def _fixes_sum(program: RiskProgram, capped: Mask, held: Mask) -> bool:
+    if capped.all():
+        return True
+    active = program.rows[held][:, ~capped]
+    active = active[(active != 0.0).any(axis=1)]
+    stacked = np.vstack([active, np.ones(active.shape[1])])
+    return bool(np.linalg.matrix_rank(stacked) == np.linalg.matrix_rank(active)) if len(active) else False

@@ -15,6 +15,7 @@ by height gives the sequence of the greedy algorithm.
 from __future__ import annotations
 
 import heapq
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
+# Rows that fit a processor's cache together.
 BLOCK = 64
+# So few clusters are merged one by one: an array operation costs more than the numbers in it.
+FEW = 24
 
 
 class Merge(NamedTuple):
@@ -66,9 +70,11 @@ def ward_rows(squared: Array) -> Array:
     """The merges as an ndarray of shape (N - 1, 4), from squared distances, which are overwritten."""
     forest = _Forest(squared)
     rounds: list[Round] = []
-    while forest.alive > 1:
+    while forest.alive > FEW:
         rounds.append(forest.merge(*forest.mutual_pairs()))
         forest.compact()
+    if forest.alive > 1:
+        rounds.append(forest.merge_the_last())
     return _rows(rounds, len(squared)) if rounds else np.zeros((0, 4))
 
 
@@ -102,7 +108,7 @@ class _Forest:
 
     def _closest(self) -> Index:
         """First slot of the closest pair: rounding may leave no pair mutual, in the input or by an update."""
-        taken = np.flatnonzero(self.nearest != np.arange(len(self.nearest)))
+        taken = self._kept()
         self._look_again(taken)
         i = taken[self.squared[taken, self.nearest[taken]].argmin()]
         j = self.nearest[i]
@@ -156,7 +162,7 @@ class _Forest:
         """Drop the empty slots, in place, once they are a quarter of all; the order of the others stays."""
         if self.alive > 0.75 * len(self.nearest):
             return
-        kept = np.flatnonzero(self.nearest != np.arange(len(self.nearest)))
+        kept = self._kept()
         slot = np.zeros(len(self.nearest), dtype=np.intp)
         slot[kept] = np.arange(len(kept))
         # A row moves to where only rows before it were: nothing is overwritten before it is read.
@@ -167,9 +173,48 @@ class _Forest:
         self.nearest = slot[self.nearest[kept]]
         self.ranks, self.nodes, self.sizes = self.ranks[kept], self.nodes[kept], self.sizes[kept]
 
+    def _kept(self) -> Index:
+        return np.flatnonzero(self.nearest != np.arange(len(self.nearest)))
+
+    def merge_the_last(self) -> Round:
+        """All that is left to merge, by the greedy algorithm itself on lists."""
+        kept = self._kept()
+        rows = self.squared[np.ix_(kept, kept)].tolist()
+        sizes = self.sizes[kept].tolist()
+        nodes, ranks = self.nodes[kept].tolist(), self.ranks[kept].tolist()
+        made = []
+        while len(rows) > 1:
+            least = [min(row) for row in rows]
+            close = min(least)
+            i = least.index(close)
+            i, j = sorted((i, rows[i].index(close)))
+            size = sizes[i] + sizes[j]
+            made.append((nodes[i], nodes[j], ranks[i], ranks[j], close, size))
+            _absorb(rows, sizes, i, j, close)
+            nodes[i] = self.made
+            self.made += 1
+            del nodes[j], ranks[j]
+        left, right, first, second, squared, size = (np.array(column) for column in zip(*made, strict=True))
+        return Round(left, right, first, second, squared, size)
+
+
+def _absorb(rows: list[list[float]], sizes: list[float], i: int, j: int, close: float) -> None:
+    """The module's formula on lists: cluster j joins slot i and slot j goes."""
+    n_i, n_j = sizes[i], sizes[j]
+    updated = [
+        ((n_i + n_k) * to_i + (n_j + n_k) * to_j - n_k * close) / (n_i + n_j + n_k)
+        for n_k, to_i, to_j in zip(sizes, rows[i], rows[j], strict=True)
+    ]
+    updated[i] = math.inf
+    for row, distance in zip(rows, updated, strict=True):
+        row[i] = distance
+        del row[j]
+    rows[i], sizes[i] = updated, n_i + n_j
+    del updated[j], rows[j], sizes[j]
+
 
 def _blocks(slots: Index) -> list[Index]:
-    """The slots in parts whose rows fit a processor's cache."""
+    """The slots in parts of `BLOCK`."""
     return [slots[start : start + BLOCK] for start in range(0, len(slots), BLOCK)]
 
 

@@ -36,21 +36,21 @@ def assert_same_tree(distance):
     np.testing.assert_allclose(ours[:, 2], expected[:, 2], rtol=1e-12, atol=1e-12)
 
 
-@given(seed=st.integers(0, 10**6), count=st.integers(1, 50), dimension=st.integers(1, 6))
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 90), dimension=st.integers(1, 6))
 @settings(max_examples=60, deadline=None)
 def test_rounds_make_the_merges_of_the_greedy_algorithm(seed, count, dimension):
     points = np.random.default_rng(seed).standard_normal((count, dimension))
     assert_same_tree(np.sqrt(((points[:, None] - points) ** 2).sum(-1)))
 
 
-@given(seed=st.integers(0, 10**6), count=st.integers(2, 40), levels=st.integers(1, 3))
+@given(seed=st.integers(0, 10**6), count=st.integers(2, 70), levels=st.integers(1, 3))
 @settings(max_examples=100, deadline=None)
 def test_distances_of_a_few_values_tie_as_in_the_greedy_algorithm(seed, count, levels):
     upper = np.triu(np.random.default_rng(seed).integers(1, levels + 1, (count, count)).astype(float), 1)
     assert_same_tree(upper + upper.T)
 
 
-@given(seed=st.integers(0, 10**6), count=st.integers(2, 40))
+@given(seed=st.integers(0, 10**6), count=st.integers(2, 70))
 @settings(max_examples=60, deadline=None)
 def test_points_of_a_lattice_with_duplicates_tie_as_in_the_greedy_algorithm(seed, count):
     points = np.random.default_rng(seed).integers(0, 4, (count, 2)).astype(float)
@@ -65,7 +65,6 @@ def test_a_chain_in_which_only_one_pair_is_mutual_is_merged_to_its_end():
 @pytest.mark.parametrize("seed", range(20))
 def test_distances_that_are_symmetric_only_to_rounding_still_end_in_one_tree(seed):
     rng = np.random.default_rng(seed)
-    exact = np.full((30, 30), 0.5)
-    noisy = exact * (1 + 1e-15 * rng.integers(-2, 3, (30, 30)))
+    noisy = 0.5 * (1 + 1e-15 * rng.integers(-2, 3, (60, 60)))
     rows = ward_rows(noisy)
-    assert sorted(rows[:, :2].ravel()) == list(range(58)) and rows[-1, 3] == 30
+    assert sorted(rows[:, :2].ravel()) == list(range(118)) and rows[-1, 3] == 60

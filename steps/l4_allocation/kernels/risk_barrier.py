@@ -21,13 +21,17 @@ from quantctl.steps.l4_allocation.kernels.risk_program import RiskPoint, RiskPro
 
 Array = NDArray[np.float64]
 
-BELOW = 1e-6
+BELOW = 1e-5
 ITERATIONS = 80
 ACCURACY = 1e-9
 # The mean complementarity at the end, relative to λ/N, the size of x_i(Σx)_i.
-CENTRED = 1e-10
+CENTRED = 1e-12
 # Share of the way to the boundary that a step may take.
 FRACTION = 0.995
+# μ falls to at least min(this share, the error) of itself: complementarity must not outrun the rest.
+MOST_SHARE = 0.1
+# λ may grow by this multiple of itself in one step: beyond, its equation is far from linear.
+MOST_GROWTH = 2.0
 
 
 class Interior(NamedTuple):
@@ -51,19 +55,20 @@ class BarrierSearch(NamedTuple):
 
 
 def interior_point(program: RiskProgram, x: Array, barrier: float) -> BarrierSearch:
-    """From any x > 0 and λ > 0 to x(λ) with 1'x = 1 − 1e-6 and its active sets. N³/3 an iteration."""
+    """From any x > 0 and λ > 0 to x(λ) with 1'x = 1 − 1e-5 and its active sets. N³/3 an iteration."""
     now, outcome, iterations = _start(program, x, barrier), "iteration_limit", 0
     while iterations < ITERATIONS:
         slope = _slope(program, now)
         error = max(
             float(np.abs(slope * now.x / (now.barrier * program.budgets)).max()),
-            abs(float(now.x.sum()) - 1.0 + BELOW),
+            abs(float(now.x.sum()) - 1.0 + _below(program, now)),
         )
         if error <= ACCURACY and _centring(now) <= CENTRED * now.barrier / program.size:
             outcome = "optimal"
             break
-        following = _iterate(program, now, slope)
-        if following is None:
+        with np.errstate(all="ignore"):
+            following = _iterate(program, now, slope, error)
+        if following is None or not _is_inside(following):
             outcome = "singular"
             break
         now, iterations = following, iterations + 1
@@ -92,14 +97,26 @@ def _centring(now: Interior) -> float:
     return float(now.caps @ now.room + now.rows @ now.slack) / (len(now.caps) + len(now.rows))
 
 
-def _iterate(program: RiskProgram, now: Interior, slope: Array) -> Interior | None:
+def _is_inside(now: Interior) -> bool:
+    """Whether slacks and multipliers are positive numbers: rounding may close a slack."""
+    parts = (now.x, now.room, now.slack, now.caps, now.rows)
+    return now.barrier < np.inf and all(bool((part > 0.0).all() and (part < np.inf).all()) for part in parts)
+
+
+def _below(program: RiskProgram, now: Interior) -> float:
+    """ε, which falls with μ: rows that hold the sum need a slack that μ can share."""
+    return max(BELOW, 0.1 * _centring(now) * program.size / now.barrier)
+
+
+def _iterate(program: RiskProgram, now: Interior, slope: Array, error: float) -> Interior | None:
     """Predictor, corrector and the longest step that stays inside."""
     none = np.zeros(len(now.caps)), np.zeros(len(now.rows))
     affine = _direction(program, now, slope, *none)
     if affine is None:
         return None
     ahead, centre = _moved(program, now, affine, _reach(program, now, affine)), _centring(now)
-    mu = centre * min(1.0, _centring(ahead) / centre) ** 3
+    share = max(min(1.0, max(_centring(ahead), 0.0) / centre) ** 3, min(MOST_SHARE, error))
+    mu = max(share * centre, 0.1 * CENTRED * now.barrier / program.size)
     curved = mu + affine.caps * affine.x, mu + affine.rows * (program.rows @ affine.x)
     direction = _direction(program, now, slope, *curved)
     if direction is None:
@@ -124,7 +141,7 @@ def _direction(
     right = -slope + now.caps + program.rows.T @ now.rows - caps / now.room
     solved = solve_bordered(
         matrix, program.budgets / now.x, program.rows, now.slack / now.rows, right,
-        1.0 - BELOW - float(now.x.sum()), -rows / now.rows,
+        1.0 - _below(program, now) - float(now.x.sum()), -rows / now.rows,
     )  # fmt: skip
     if solved is None:
         return None
@@ -134,7 +151,8 @@ def _direction(
 
 def _reach(program: RiskProgram, now: Interior, step: _Direction) -> tuple[float, float]:
     """The longest steps of (x, λ) and of the multipliers, at most 1."""
-    primal = [step.x / now.x, -step.x / now.room, np.array([step.barrier / now.barrier])]
+    change = step.barrier / now.barrier
+    primal = [step.x / now.x, -step.x / now.room, np.array([change, -change / MOST_GROWTH])]
     if len(now.rows):
         primal.append(-(program.rows @ step.x) / now.slack)
     dual = [step.caps / now.caps, *([step.rows / now.rows] if len(now.rows) else [])]

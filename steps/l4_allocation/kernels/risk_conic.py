@@ -3,19 +3,18 @@
     x(λ) = argmin ½x'Σx − λ Σ b_i t_i   s.t.   (t_i, 1, x_i) ∈ K_exp,  x ≤ u,  G x ≤ h
 
 where (t, 1, x) ∈ K_exp means t ≤ ln x. Σ enters as the quadratic term, without a factor of it. λ is
-bracketed and bisected until Newton on the active set that the solver shows (`risk_active.py`) ends at
+bracketed and bisected until Newton from the active set that the solver shows (`risk_active.py`) ends at
 1'x = 1. A conic solver's own accuracy leaves risk shares wrong by up to 1e-5, so it only starts them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.steps.l4_allocation.kernels.problem import Mask
 from quantctl.steps.l4_allocation.kernels.risk_active import Search, solve_on_sets
 from quantctl.steps.l4_allocation.kernels.risk_program import RiskPoint, RiskProgram, Sets
 
@@ -23,7 +22,7 @@ Array = NDArray[np.float64]
 
 TOLERANCE = 1e-10
 SEARCH_STEPS = 60
-NEWTON_STEPS = 8
+NEWTON_STEPS = 12
 # Σx(λ) this far below 1 shows that λ is too small; nearer, the conic accuracy does not tell.
 BELOW = 1e-7
 # λ grows by this factor while the sum is below 1, up to this multiple of its start.
@@ -103,11 +102,12 @@ def search_barrier(
         iterations += claim.iterations
         if claim.x is None or claim.caps is None or claim.rows is None:
             return ConicSearch(None, claim.outcome, iterations, steps)
-        for sets in _candidate_sets(program, claim.x, claim.caps, claim.rows):
-            ended = solve_on_sets(program, claim.x, barrier, sets, revise=False, steps=NEWTON_STEPS)
-            steps += ended.iterations
-            if accept(ended):
-                return ConicSearch(ended.point, claim.outcome, iterations, steps)
+        slack = program.limit - program.rows @ claim.x
+        shown = Sets(claim.caps > program.upper - claim.x, claim.rows > slack)
+        ended = solve_on_sets(program, claim.x, barrier, shown, revise=True, steps=NEWTON_STEPS)
+        steps += ended.iterations
+        if accept(ended):
+            return ConicSearch(ended.point, claim.outcome, iterations, steps)
         if float(claim.x.sum()) < 1.0 - BELOW:
             low = barrier
         else:
@@ -116,30 +116,3 @@ def search_barrier(
         if barrier > most:
             return ConicSearch(None, "no_barrier", iterations, steps)
     return ConicSearch(None, "iteration_limit", iterations, steps)
-
-
-def _candidate_sets(program: RiskProgram, x: Array, caps: Array, rows: Array) -> Iterator[Sets]:
-    """The set that the multipliers show; where it fixes the sum of x, that set less one member.
-
-    At the smallest λ one of its multipliers is zero, so the smallest go first.
-    """
-    capped, held = caps > program.upper - x, rows > program.limit - program.rows @ x
-    if not _fixes_sum(program, capped, held):
-        yield Sets(capped, held)
-        return
-    pressure = caps + program.rows.T @ rows
-    spare = [(float(rows[r]), 0, int(r)) for r in np.flatnonzero(held)]
-    spare += [(float(pressure[i]), 1, int(i)) for i in np.flatnonzero(capped)]
-    for _, is_name, index in sorted(spare):
-        less = Sets(capped.copy(), held.copy())
-        (less.capped if is_name else less.held)[index] = False
-        yield less
-
-
-def _fixes_sum(program: RiskProgram, capped: Mask, held: Mask) -> bool:
-    if capped.all():
-        return True
-    active = program.rows[held][:, ~capped]
-    active = active[(active != 0.0).any(axis=1)]
-    stacked = np.vstack([active, np.ones(active.shape[1])])
-    return bool(np.linalg.matrix_rank(stacked) == np.linalg.matrix_rank(active)) if len(active) else False

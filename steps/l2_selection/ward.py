@@ -83,6 +83,7 @@ class _Forest:
 
     squared : squared distances of slots, symmetric, inf on the diagonal
     nearest : first of the slots closest to each slot; an empty slot has itself
+    slots : 0, 1, 2, ... of any length up to the number of points
     ranks, nodes, sizes : smallest member, number in order of making, and members of each slot's cluster
     """
 
@@ -91,17 +92,17 @@ class _Forest:
         np.fill_diagonal(squared, np.inf)
         self.squared, self.alive, self.made = squared, count, count
         self.nearest = squared.argmin(axis=1)
-        self.ranks = np.arange(count)
-        self.nodes = np.arange(count)
+        self.slots = np.arange(count)
+        self.ranks, self.nodes = self.slots.copy(), self.slots.copy()
         self.sizes = np.ones(count)
 
     def mutual_pairs(self) -> tuple[Index, Index, Array]:
         """Slots i < j that are each other's nearest, and d²; the closest pair is first."""
-        slots = np.arange(len(self.nearest))
-        i = np.flatnonzero((self.nearest[self.nearest] == slots) & (self.nearest > slots))
+        nearest, slots = self.nearest, self.slots[: len(self.nearest)]
+        i = ((nearest[nearest] == slots) & (nearest > slots)).nonzero()[0]
         if not len(i):
             i = self._closest()
-        j = self.nearest[i]
+        j = nearest[i]
         squared = self.squared[i, j]
         order = squared.argsort(kind="stable")
         return i[order], j[order], squared[order]
@@ -132,7 +133,7 @@ class _Forest:
         lost = changed[self.nearest]
         lost[j] = False
         self.nearest[j] = j
-        self._look_again(np.flatnonzero(lost))
+        self._look_again(lost.nonzero()[0])
         return made
 
     def _look_again(self, slots: Index) -> None:
@@ -152,9 +153,9 @@ class _Forest:
         if made > 1:
             columns = rows.take(parts, axis=1).T
             both = _lance_williams(columns, of_parts[:, None], sizes, squared[:, None], sizes[:, None])
-            slots = np.arange(made)
-            rows[:, parts[:made]] = np.where(slots[:, None] > slots, both, both.T)
-        rows[np.arange(made), parts[:made]] = np.inf
+            later = self.slots[:made, None] > self.slots[:made]
+            rows[:, parts[:made]] = np.where(later, both, both.T)
+        rows[self.slots[:made], parts[:made]] = np.inf
         rows[:, parts[made:]] = np.inf
         return rows
 
@@ -174,7 +175,7 @@ class _Forest:
         self.ranks, self.nodes, self.sizes = self.ranks[kept], self.nodes[kept], self.sizes[kept]
 
     def _kept(self) -> Index:
-        return np.flatnonzero(self.nearest != np.arange(len(self.nearest)))
+        return np.flatnonzero(self.nearest != self.slots[: len(self.nearest)])
 
     def merge_the_last(self) -> Round:
         """All that is left to merge, by the greedy algorithm itself on lists."""

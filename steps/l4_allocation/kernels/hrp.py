@@ -71,13 +71,19 @@ def bisect(problem: Problem, order: Index, *, stdev: bool = False) -> tuple[Arra
     if stdev:
         risks = [np.sqrt(risk) for risk in risks]
     floors, caps = problem.floors[order], problem.caps[order]
+    bounded = bool((floors > 0.0).any() or (caps < 1.0).any())
     nodes = [np.ones(1)]
     for depth, finer, risk in zip(depths, depths[1:], risks[1:], strict=False):
-        share = _shares(risk[depth.first[depth.split]], risk[depth.first[depth.split] + 1])
-        low = np.add.reduceat(floors, finer.edges[:-1])
-        high = np.add.reduceat(caps, finer.edges[:-1])
-        share = _clipped(share, nodes[-1][depth.split], low, high, depth.first[depth.split])
-        nodes.append(_divided(nodes[-1], depth, share, len(finer.first)))
+        left, weight = depth.first[depth.split], nodes[-1][depth.split]
+        share = _shares(risk[left], risk[left + 1])
+        if bounded:
+            low = np.add.reduceat(floors, finer.edges[:-1])
+            high = np.add.reduceat(caps, finer.edges[:-1])
+            share = _clipped(share, weight, low, high, left)
+        parts = np.empty(len(finer.first))
+        parts[depth.first] = nodes[-1]
+        parts[left], parts[left + 1] = weight * share, weight * (1.0 - share)
+        nodes.append(parts)
     weights = np.empty(len(order))
     weights[order] = nodes[-1]
     return weights, _split_error(nodes, depths)
@@ -140,15 +146,6 @@ def _clipped(share: Array, node: Array, low: Array, high: Array, left: Index) ->
     most = np.minimum(high[left] / weight, 1.0 - low[left + 1] / weight)
     inside = np.minimum(np.maximum(share, least), most)
     return np.where(node > 0.0, np.clip(inside, 0.0, 1.0), share)
-
-
-def _divided(node: Array, depth: Depth, share: Array, count: int) -> Array:
-    parts = np.empty(count)
-    parts[depth.first] = node
-    left = depth.first[depth.split]
-    parts[left] = node[depth.split] * share
-    parts[left + 1] = node[depth.split] * (1.0 - share)
-    return parts
 
 
 def _split_error(nodes: list[Array], depths: list[Depth]) -> float:

@@ -86,37 +86,41 @@ def spreads(distance: Array, linkage: Array, most: int) -> Array:
     partition = top_clusters(linkage, most)
     member = np.zeros((most, count))
     member[partition.labels, np.arange(count)] = 1.0
-    sums, sizes = member @ distance @ member.T, member.sum(axis=1)
-    means = [_mean_of_pairs(sums[c, c], sizes[c]) for c in range(most)]
+    sums, sizes = (member @ distance @ member.T).tolist(), member.sum(axis=1).tolist()
+    means = [_mean_of_pairs(sums[c][c], sizes[c]) for c in range(most)]
     place = {node: c for c, node in enumerate(partition.nodes)}
     spread = [sum(means)]
-    for merge in range(count - most, count - 1):
-        a, b = (place[int(node)] for node in linkage[merge, :2])
-        sums[a] += sums[b]
-        sums[:, a] += sums[:, b]
+    for merge, (left, right) in enumerate(linkage[count - most :, :2].tolist(), 2 * count - most):
+        a, b = place[left], place[right]
+        sums[a] = [x + y for x, y in zip(sums[a], sums[b], strict=True)]
+        for row in sums:
+            row[a] += row[b]
         sizes[a] += sizes[b]
-        means[a], means[b] = _mean_of_pairs(sums[a, a], sizes[a]), 0.0
-        place[count + merge] = a
+        means[a], means[b] = _mean_of_pairs(sums[a][a], sizes[a]), 0.0
+        place[merge] = a
         spread.append(sum(means))
     return np.array(spread[::-1], dtype=np.float64)
 
 
 def _mean_of_pairs(twice: float, size: float) -> float:
     """Mean over the pairs of `size` members, from the sum over ordered pairs."""
-    return float(twice / (size * (size - 1.0))) if size > 1.0 else 0.0
+    return twice / (size * (size - 1.0)) if size > 1.0 else 0.0
 
 
 def top_clusters(linkage: Array, clusters: int) -> Partition:
     """The clusters that are left when the last `clusters` − 1 merges are undone."""
     count = len(linkage) + 1
-    kept = count + len(linkage) - (clusters - 1)
-    nodes = sorted(int(node) for node in linkage[kept - count :, :2].flat if node < kept) or [kept - 1]
-    place = np.zeros(kept, dtype=np.intp)
-    place[nodes] = np.arange(clusters)
-    pairs = linkage[: kept - count, :2].astype(np.intp)
-    for merge in range(len(pairs) - 1, -1, -1):
-        place[pairs[merge]] = place[count + merge]
-    return Partition(nodes, place[:count])
+    pairs = linkage[:, :2].astype(np.intp).tolist()
+    lower = count - clusters
+    kept = count + lower
+    nodes = sorted(node for pair in pairs[lower:] for node in pair if node < kept) or [kept - 1]
+    place = [0] * kept
+    for position, node in enumerate(nodes):
+        place[node] = position
+    for merge in range(lower - 1, -1, -1):
+        left, right = pairs[merge]
+        place[left] = place[right] = place[count + merge]
+    return Partition(nodes, np.array(place[:count]))
 
 
 def inverse_variance(cov: Array, partition: Partition) -> tuple[Array, Array]:

@@ -54,20 +54,18 @@ class BarrierSearch(NamedTuple):
     outcome: str
 
 
+@np.errstate(all="ignore")
 def interior_point(program: RiskProgram, x: Array, barrier: float) -> BarrierSearch:
     """From any x > 0 and λ > 0 to x(λ) with 1'x = 1 − 1e-5 and its active sets. N³/3 an iteration."""
     now, outcome, iterations = _start(program, x, barrier), "iteration_limit", 0
     while iterations < ITERATIONS:
         slope = _slope(program, now)
-        error = max(
-            float(np.abs(slope * now.x / (now.barrier * program.budgets)).max()),
-            abs(float(now.x.sum()) - 1.0 + _below(program, now)),
-        )
+        relative = float(np.abs(slope * now.x / (now.barrier * program.budgets)).max())
+        error = max(relative, abs(float(now.x.sum()) - 1.0 + _below(program, now)))
         if error <= ACCURACY and _centring(now) <= CENTRED * now.barrier / program.size:
             outcome = "optimal"
             break
-        with np.errstate(all="ignore"):
-            following = _iterate(program, now, slope, error)
+        following = _iterate(program, now, slope, error)
         if following is None or not _is_inside(following):
             outcome = "singular"
             break

@@ -102,10 +102,12 @@ class InteriorPoint:
 
         Nothing happens unless that spares a fifth of them. What the others bore becomes a residual.
         """
+        if self.gap > TELLING or self.bars <= 2 * SPARE:
+            return
         first, last = self.ties, self.ties + self.bars
         bearing = int(np.count_nonzero(self.dual[first:last] > BEARING * self.program.share))
         room = SPARE + int(1.5 * bearing)
-        if self.gap > TELLING or 5 * room >= 4 * self.bars:
+        if 5 * room >= 4 * self.bars:
             return
         margin = self.slack[first:last] - self.slack[self.at.z][: self.bars]
         near = np.sort(np.argpartition(margin, room)[:room])
@@ -127,10 +129,11 @@ class InteriorPoint:
         self.iterations += 1
         products = self.slack * self.dual
         mean = float(products.sum()) / self.at.total
-        ahead = self._direction(system, -products)
+        ahead = self._direction(system, -products, refined=False)
         after = self._taken(ahead, *self._lengths(ahead, 1.0))
         left = float((self.slack + after.slack) @ (self.dual + after.dual)) / self.at.total
-        move = self._direction(system, (left / mean) ** 3 * mean - products - ahead.slack * ahead.dual)
+        target = (left / mean) ** 3 * mean - products - ahead.slack * ahead.dual
+        move = self._direction(system, target, refined=True)
         taken = self._taken(move, *self._lengths(move, INSIDE))
         self.x, self.nu = self.x + taken.x, self.nu + taken.budget
         self.slack, self.dual = self.slack + taken.slack, self.dual + taken.dual
@@ -198,7 +201,8 @@ class InteriorPoint:
 
     def _factorised(self) -> NewtonSystem | None:
         at, ratio = self.at, self.slack / self.dual
-        bend = ratio[at.hinge]
+        self.ratio = ratio
+        bend = ratio[at.hinge].copy()
         bend[self.ties :] += ratio[at.z]
         self.bend = 1.0 / bend
         diagonal = 1.0 / ratio[at.lower] + 1.0 / ratio[at.upper] + 2.0 * self.program.ridge
@@ -207,7 +211,7 @@ class InteriorPoint:
         system = factorised(self.hinges[self.ties :], self.bend[self.ties : len(self.hinges)], diagonal)
         return None if system is None else system.bordered(self.border, np.append(0.0, ratio[: self.ties]))
 
-    def _direction(self, system: NewtonSystem, target: Array) -> _Move:
+    def _direction(self, system: NewtonSystem, target: Array, *, refined: bool) -> _Move:
         """The step with slack·Δmultiplier + multiplier·Δslack = `target` and all residuals closed."""
         at, slack, dual = self.at, self.slack, self.dual
         pull = target[: at.z.stop] / dual[: at.z.stop]
@@ -218,15 +222,15 @@ class InteriorPoint:
         pressed[: self.ties] = 0.0
         right = self._lift(pressed) - self.slope
         right[:-1] += push[: self.size] - push[self.size :]
-        dx, eta = system.solve(right, np.append(self.short, -offset[: self.ties]))
+        dx, eta = system.solve(right, np.append(self.short, -offset[: self.ties]), refined=refined)
         dslack, ddual = np.empty(at.total), np.empty(at.total)
         ddual[at.hinge] = self.bend * (offset - self._press(dx))
         ddual[: self.ties] = eta[1:]
         ddual[at.z] = -ddual[at.folded]
         dslack[at.lower], dslack[at.upper] = dx[:-1], -dx[:-1]
         folds, bounds = slice(0, at.z.stop), slice(at.z.stop, at.total)
-        dslack[folds] = pull - slack[folds] / dual[folds] * ddual[folds]
-        ddual[bounds] = push - dual[bounds] / slack[bounds] * dslack[bounds]
+        dslack[folds] = pull - self.ratio[folds] * ddual[folds]
+        ddual[bounds] = push - dslack[bounds] / self.ratio[bounds]
         return _Move(dx, dslack, ddual, float(eta[0]))
 
     def _lengths(self, move: _Move, inside: float) -> tuple[float, float]:

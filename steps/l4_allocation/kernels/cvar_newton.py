@@ -43,6 +43,8 @@ class NewtonSystem:
 
     border: Array
     pliancy: Array
+    spread: Array
+    inverse: Array
 
     def __init__(self, factor: _Factor, hinges: Array, bend: Array, diagonal: Array) -> None:
         self.factor, self.hinges, self.bend, self.diagonal = factor, hinges, bend, diagonal
@@ -50,18 +52,17 @@ class NewtonSystem:
     def bordered(self, border: Array, pliancy: Array) -> NewtonSystem:
         """With E = `border` (R + 1, N + 1) and the diagonal (0, s/λ) = `pliancy`."""
         self.border, self.pliancy = border, pliancy
-        schur = border @ self.factor.solve(np.asfortranarray(border.T))
-        schur[np.diag_indices_from(schur)] += pliancy
-        self.unit = 1.0 / np.sqrt(np.maximum(np.diag(schur), 1e-300))
-        values, self.basis = np.linalg.eigh(self.unit[:, None] * schur * self.unit)
-        self.values = np.where(values > DEPENDENT * values[-1], values, np.inf)
+        self.spread = self.factor.solve(border.T)
+        schur = border @ self.spread
+        _diagonal(schur)[:] += pliancy
+        self.inverse = _inverse(schur)
         return self
 
-    def solve(self, right: Array, level: Array) -> tuple[Array, Array]:
+    def solve(self, right: Array, level: Array, *, refined: bool) -> tuple[Array, Array]:
         """(Δx, η) for r (N + 1,) and b (R + 1,)."""
         move, eta = self._once(right, level)
         worst = REFINED * float(np.abs(right).max())
-        for _ in range(REFINEMENTS):
+        for _ in range(REFINEMENTS if refined else 0):
             left = right - (self.bend * (self.hinges @ move)) @ self.hinges - eta @ self.border
             left[:-1] -= self.diagonal * move[:-1]
             short = level - self.border @ move + self.pliancy * eta
@@ -73,9 +74,25 @@ class NewtonSystem:
 
     def _once(self, right: Array, level: Array) -> tuple[Array, Array]:
         plain = self.factor.solve(right)
-        short = self.unit * (self.border @ plain - level)
-        eta = self.unit * (self.basis @ ((short @ self.basis) / self.values))
-        return self.factor.solve(right - eta @ self.border), eta
+        eta = self.inverse @ (self.border @ plain - level)
+        return plain - self.spread @ eta, eta
+
+
+def _inverse(schur: Array) -> Array:
+    """Of the border, scaled to a unit diagonal; a pseudo-inverse where rows depend on each other."""
+    from scipy.linalg.lapack import dpotrf, dpotri
+
+    unit = 1.0 / np.sqrt(np.maximum(_diagonal(schur), 1e-300))
+    scaled = unit[:, None] * schur * unit
+    factor, info = dpotrf(scaled, lower=1)
+    if info == 0 and float(_diagonal(factor).min()) ** 2 > DEPENDENT:
+        lower = dpotri(factor, lower=1)[0]
+        inverse = lower + lower.T
+        _diagonal(inverse)[:] *= 0.5
+    else:
+        values, basis = np.linalg.eigh(scaled)
+        inverse = (basis / np.where(values > DEPENDENT * values[-1], values, np.inf)) @ basis.T
+    return np.asarray(unit[:, None] * inverse * unit)
 
 
 def factorised(hinges: Array, bend: Array, diagonal: Array) -> NewtonSystem | None:
@@ -111,7 +128,7 @@ class _ByNames:
 
         weighted = hinges * np.sqrt(bend)[:, None]
         matrix = dsyrk(1.0, weighted.T, lower=1)
-        matrix.ravel("K")[: -1 : len(matrix) + 1] += diagonal
+        _diagonal(matrix)[:-1] += diagonal
         factor = _cholesky(matrix)
         return None if factor is None else cls(factor)
 
@@ -137,7 +154,7 @@ class _ByHinges:
 
         names, inverse = hinges[:, :-1], 1.0 / diagonal
         matrix = dsyrk(1.0, (names * np.sqrt(inverse)).T, trans=1, lower=1)
-        matrix.ravel("K")[:: len(matrix) + 1] += 1.0 / bend
+        _diagonal(matrix)[:] += 1.0 / bend
         factor = _cholesky(matrix)
         return None if factor is None else cls(names, inverse, factor)
 
@@ -159,6 +176,12 @@ def _cholesky(matrix: Array) -> Array | None:
 
     factor, info = dpotrf(matrix, lower=1, clean=0)
     if info != 0:
-        matrix.ravel("K")[:: len(matrix) + 1] *= 1.0 + LIFT
+        _diagonal(matrix)[:] *= 1.0 + LIFT
         factor, info = dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
     return factor if info == 0 else None
+
+
+def _diagonal(matrix: Array) -> Array:
+    """A view."""
+    view: Array = np.einsum("ii->i", matrix)
+    return view

@@ -136,22 +136,24 @@ def interior_point(program: CvarProgram, *, shrinking: bool = False) -> CvarOpti
     if _room(program) <= 0.0:
         return CvarOptimum("no interior", 0, 0)
     inner = InteriorPoint(program)
-    tried, best, idle = POLISH_FROM / POLISH_AGAIN, inner.gap, 0
-    nearest = inner.point()
+    tried, best, idle, nearest = POLISH_FROM / POLISH_AGAIN, inner.gap, 0, None
     while idle < STALLED and inner.iterations < ITERATIONS and inner.step():
         if shrinking:
             inner.shrink()
         idle += 1
         if inner.gap < best:
-            best, nearest, idle = inner.gap, inner.point(), 0
-        if best <= POLISH_AGAIN * tried:
+            best, idle = inner.gap, 0
+            nearest = inner.point() if best <= POLISH_FROM else None
+        if nearest is not None and best <= POLISH_AGAIN * tried:
             tried = best
             point = polish(program, nearest, patient=best <= PATIENT)
             if point is not None:
                 return CvarOptimum("optimal", inner.iterations, inner.iterations, point)
         if best <= GAP:
             break
-    return CvarOptimum("stalled", inner.iterations, inner.iterations, clipped(program, nearest))
+    return CvarOptimum(
+        "stalled", inner.iterations, inner.iterations, clipped(program, nearest or inner.point())
+    )
 
 
 def _ended(program: CvarProgram, found: CvarOptimum) -> CvarOptimum:

@@ -27,6 +27,7 @@ from quantctl.steps.l4_allocation.kernels.cvar_program import (
     cvar_program,
     shortfall,
 )
+from quantctl.steps.l4_allocation.kernels.cvar_unique import is_unique, least_norm
 from quantctl.steps.l4_allocation.kernels.engine import NATIVE, Engine
 from quantctl.steps.l4_allocation.kernels.kkt import Multipliers, active_names, name_duals
 from quantctl.steps.l4_allocation.kernels.problem import Attempt, Kkt, Problem, Result
@@ -58,7 +59,8 @@ def min_cvar(problem: Problem, returns: Array, level: float = 0.95, engine: Engi
     Statuses: OPTIMAL, OPTIMAL_REDUCED_ACCURACY, INFEASIBLE (with certificate), SOLVER_FAILED.
     `objective` is the expected shortfall per bar, `notes` holds it as `cvar`, the value at risk `var` and
     the number of scenarios in the tail. Warning `CVAR_TAIL_THIN` where (1−q)T < 5.
-    About 15 iterations of O(T N² + N³).
+    Where many weights are optimal the result is the one of least norm. A point of reduced accuracy is
+    returned only if no rung does better. About 15 iterations of O(T N² + N³).
 
     Raises
     ------
@@ -67,24 +69,36 @@ def min_cvar(problem: Problem, returns: Array, level: float = 0.95, engine: Engi
     scenarios = _checked(problem, returns, level)
     program = cvar_program(problem, scenarios, level)
     attempts: list[Attempt] = []
-    suspected = True
+    reduced: tuple[CvarPoint, Kkt] | None = None
+
+    def judged(point: CvarPoint) -> Kkt:
+        duals, var = name_duals(problem, point.multipliers), point.var * program.unit
+        return check_cvar(problem, scenarios, point.weights, duals, point.tail, var, level)
+
     for rung, solve in _rungs(problem, program, engine):
         found = solve()
-        point = found.point
-        kkt = None if point is None else _judged(problem, scenarios, program, point, level)
-        code = found.outcome.upper() if point is None else None
-        attempts.append(
-            Attempt(rung, found.outcome if kkt is None else kkt.status, code, found.iterations,
-                    found.factorisations, {} if kkt is None else kkt.residuals())
-        )  # fmt: skip
-        if point is not None and kkt is not None and kkt.status != "SOLVER_FAILED":
-            return _result(problem, program, point, kkt, tuple(attempts))
-        certificate = explain_infeasibility(problem) if suspected else None
-        suspected = False
-        if certificate is not None:
+        kkt = None if found.point is None else judged(found.point)
+        attempts.append(_attempt(rung, found, kkt))
+        if found.point is not None and kkt is not None and kkt.status == "OPTIMAL":
+            point = found.point
+            if not is_unique(program, point):
+                point = least_norm(program, point, interior_point, lambda c: judged(c).status == "OPTIMAL")
+            return _result(problem, program, point, judged(point), tuple(attempts))
+        if found.point is not None and kkt is not None and kkt.status != "SOLVER_FAILED":
+            reduced = reduced or (found.point, kkt)
+        elif len(attempts) == 1 and (certificate := explain_infeasibility(problem)) is not None:
             attempts.append(Attempt("certificate", "INFEASIBLE", certificate["code"]))
             return Result(None, "INFEASIBLE", attempts=tuple(attempts), certificate=certificate)
+    if reduced is not None:
+        return _result(problem, program, *reduced, tuple(attempts))
     return Result(None, "SOLVER_FAILED", attempts=tuple(attempts))
+
+
+def _attempt(rung: str, found: CvarOptimum, kkt: Kkt | None) -> Attempt:
+    if kkt is None:
+        outcome = found.outcome
+        return Attempt(rung, outcome, outcome.upper(), found.iterations, found.factorisations)
+    return Attempt(rung, kkt.status, None, found.iterations, found.factorisations, kkt.residuals())
 
 
 def _checked(problem: Problem, returns: Array, level: float) -> Array:
@@ -182,11 +196,6 @@ def _corner(program: CvarProgram) -> CvarPoint | None:
             lam = Multipliers(nu, lower, upper, np.zeros(len(program.limit)), 0.0)
             return CvarPoint(bound.copy(), var, tail, lam)
     return None
-
-
-def _judged(problem: Problem, returns: Array, program: CvarProgram, point: CvarPoint, level: float) -> Kkt:
-    duals = name_duals(problem, point.multipliers)
-    return check_cvar(problem, returns, point.weights, duals, point.tail, point.var * program.unit, level)
 
 
 def _result(

@@ -99,12 +99,12 @@ def test_without_penalties_the_value_is_that_of_the_linear_program(seed):
 
 @pytest.mark.parametrize("kinked", [False, True])
 @pytest.mark.parametrize("l2", [0.0, 0.05])
-@pytest.mark.parametrize("engine", [DIRECT, REFERENCE], ids=["clarabel", "cvxpy"])
+@pytest.mark.parametrize("engine", [Engine(("ipm",)), DIRECT, REFERENCE], ids=["ipm", "clarabel", "cvxpy"])
 def test_every_rung_ends_in_the_same_weights(engine, l2, kinked):
     fields = {"turnover": 0.02, "w_prev": np.full(12, 1 / 12)} if kinked else {}
     problem, returns = constrained(12, 150, 3, l2=l2, **fields)
     fast, other = min_cvar(problem, returns), min_cvar(problem, returns, engine=engine)
-    assert other.attempts[0].rung == "clarabel" and fast.attempts[0].rung == "fast"
+    assert other.attempts[0].rung in engine.rungs and fast.attempts[0].rung == "fast"
     assert other.weights == pytest.approx(fast.weights, abs=1e-8)
     assert other.objective_penalised == pytest.approx(fast.objective_penalised, rel=1e-7)
 
@@ -193,6 +193,31 @@ def test_identical_atoms_get_equal_weights_under_a_ridge():
     returns = np.column_stack([returns, returns[:, 1], returns[:, 1]])
     w = min_cvar(problem_of(returns, l2=0.05), returns).weights
     assert w[1] == pytest.approx(w[5], abs=1e-10) and w[1] == pytest.approx(w[6], abs=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_many_optimal_weights_the_least_norm_is_chosen_by_every_rung(seed):
+    """Few scenarios and copies leave a face of optima; no mix of its points is shorter than ours."""
+    returns = scenarios(8, 12, 30 + seed)
+    returns = np.column_stack([returns, returns[:, :3]])
+    problem = problem_of(returns, upper=np.full(11, 0.3))
+    weights = [min_cvar(problem, returns, 0.9, e).weights for e in (Engine(), Engine(("ipm",)), DIRECT)]
+    for other in weights[1:]:
+        assert other == pytest.approx(weights[0], abs=1e-8)
+    vertex = simplex_shortfall(cvar_program(problem, returns, 0.9)).point.weights
+    assert weights[0] @ weights[0] <= vertex @ vertex + 1e-10
+    assert weights[0][:3] == pytest.approx(weights[0][8:], abs=1e-8)
+
+
+def test_scenarios_that_were_left_out_wrongly_are_found_by_a_later_rung_or_the_exact_end():
+    """At 99 % with opposite streams the first steps say little about the tail."""
+    for seed in range(8):
+        half = scenarios(10, 400, 50 + seed)
+        returns = np.column_stack([half, 0.9 * -half + 0.001])
+        problem = problem_of(returns, upper=np.full(20, 0.15))
+        result = min_cvar(problem, returns, 0.99)
+        assert result.status == "OPTIMAL"
+        assert result.objective == pytest.approx(linear_value(problem, returns, 0.99), rel=1e-9)
 
 
 def test_splitting_an_atom_leaves_its_total_unchanged_without_penalties():

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.steps.l4_allocation.kernels.cvar_program import CvarProgram, cvar_program
+from quantctl.steps.l4_allocation.kernels.cvar_program import CvarPoint, CvarProgram, cvar_program
 from quantctl.steps.l4_allocation.kernels.kkt import CLASSES, MOVED, Multipliers, primal_violation, read_duals
 from quantctl.steps.l4_allocation.kernels.problem import Kkt, Problem
 
@@ -49,10 +49,15 @@ def check_cvar(
     level : q
     """
     program = cvar_program(problem, returns, level)
+    return judged(problem, program, CvarPoint(weights, var / program.unit, tail, read_duals(problem, duals)))
+
+
+def judged(problem: Problem, program: CvarProgram, point: CvarPoint) -> Kkt:
+    """`check_cvar` of a claim in the units of `program`, which was made of `problem`."""
+    weights, var, tail, lam = point
     parts = (weights, tail, np.array([var]))
     if not all(np.isfinite(part).all() for part in parts) or tail.shape != (program.bars,):
         return FAILED
-    lam = read_duals(problem, duals)
     slope = 2.0 * program.ridge * weights - tail @ program.scenarios
     size = _magnitude(program, slope, tail)
     worth = size * max(float(np.abs(weights).sum()), 1.0)
@@ -60,7 +65,7 @@ def check_cvar(
     signs = [lam.lower, lam.upper, lam.rows, tail / program.share, 1.0 - tail / program.share]
     sign = max(-float(v.min(initial=0.0)) for v in signs)
     dual = max(float(np.abs(residual).max()) / size, sign / size, abs(float(tail.sum()) - 1.0))
-    products = _products(program, weights, lam, tail, var / program.unit)
+    products = _products(program, weights, lam, tail, var)
     complementarity, gap = float(np.abs(products).max()) / worth, abs(float(products.sum())) / worth
     primal = primal_violation(problem, weights)
     for status, feasible, stationary, complementary in CLASSES:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from quantctl.contracts.errors import ContractError
 from quantctl.steps.l4_allocation.kernels.certificate import explain_infeasibility
 from quantctl.steps.l4_allocation.kernels.cvar_interior_point import InteriorPoint
-from quantctl.steps.l4_allocation.kernels.cvar_kkt import check_cvar
+from quantctl.steps.l4_allocation.kernels.cvar_kkt import judged
 from quantctl.steps.l4_allocation.kernels.cvar_polish import balanced, clipped, polish
 from quantctl.steps.l4_allocation.kernels.cvar_program import (
     CvarOptimum,
@@ -70,20 +70,14 @@ def min_cvar(problem: Problem, returns: Array, level: float = 0.95, engine: Engi
     program = cvar_program(problem, scenarios, level)
     attempts: list[Attempt] = []
     reduced: tuple[CvarPoint, Kkt] | None = None
-
-    def judged(point: CvarPoint) -> Kkt:
-        duals, var = name_duals(problem, point.multipliers), point.var * program.unit
-        return check_cvar(problem, scenarios, point.weights, duals, point.tail, var, level)
-
     for rung, solve in _rungs(problem, program, engine):
         found = solve()
-        kkt = None if found.point is None else judged(found.point)
+        kkt = None if found.point is None else judged(problem, program, found.point)
         attempts.append(_attempt(rung, found, kkt))
         if found.point is not None and kkt is not None and kkt.status == "OPTIMAL":
-            point = found.point
-            if not is_unique(program, point):
-                point = least_norm(program, point, interior_point, lambda c: judged(c).status == "OPTIMAL")
-            return _result(problem, program, point, judged(point), tuple(attempts))
+            return _result(
+                problem, program, *_one_of_many(problem, program, found.point, kkt), tuple(attempts)
+            )
         if found.point is not None and kkt is not None and kkt.status != "SOLVER_FAILED":
             reduced = reduced or (found.point, kkt)
         elif len(attempts) == 1 and (certificate := explain_infeasibility(problem)) is not None:
@@ -92,6 +86,17 @@ def min_cvar(problem: Problem, returns: Array, level: float = 0.95, engine: Engi
     if reduced is not None:
         return _result(problem, program, *reduced, tuple(attempts))
     return Result(None, "SOLVER_FAILED", attempts=tuple(attempts))
+
+
+def _one_of_many(problem: Problem, program: CvarProgram, point: CvarPoint, kkt: Kkt) -> tuple[CvarPoint, Kkt]:
+    if is_unique(program, point):
+        return point, kkt
+
+    def accepts(claim: CvarPoint) -> bool:
+        return judged(problem, program, claim).status == "OPTIMAL"
+
+    shortest = least_norm(program, point, interior_point, accepts)
+    return shortest, judged(problem, program, shortest)
 
 
 def _attempt(rung: str, found: CvarOptimum, kkt: Kkt | None) -> Attempt:

@@ -162,16 +162,16 @@ class _Climb:
         total, self.products = float(free.x.sum()), free.products
         x, barrier = free.x / total, total**-2 / self.problem.mean_variance
         work = free.iterations, free.factorisations
+        point = RiskPoint(x, barrier, np.zeros(len(x)), np.zeros(len(self.problem.rows.names)))
         if _fits(self.problem, x):
-            point = RiskPoint(x, barrier, np.zeros(len(x)), np.zeros(len(self.problem.rows.names)))
             return self._judged("fast", Search(point, 0, "optimal"), *work)
         sets = starting_sets(self.program, x)
-        return self._judged("fast", solve_on_sets(self.program, x, barrier, sets, revise=True), *work)
+        return self._judged("fast", solve_on_sets(self.program, point, sets, revise=True), *work)
 
     def _interior(self) -> RiskPoint | None:
         """The interior point and Newton on its sets; the polish revises them."""
         inside = interior_point(self.program, *_spread(self.program))
-        start = self.program, inside.point.x, inside.point.barrier, inside.sets
+        start = self.program, inside.point, inside.sets
         ended = solve_on_sets(*start, revise=False, steps=NEWTON_STEPS)
         if point := self._judged("ipm", ended, inside.iterations, inside.iterations):
             return point

@@ -47,39 +47,44 @@ def starting_sets(program: RiskProgram, x: Array) -> Sets:
     return Sets((x > program.upper + ROUNDING) & ~_members(program, held), held)
 
 
+@np.errstate(all="ignore")
 def solve_on_sets(
-    program: RiskProgram, x: Array, barrier: float, sets: Sets, *, revise: bool, steps: int = ITERATIONS
+    program: RiskProgram, start: RiskPoint, sets: Sets, *, revise: bool, steps: int = ITERATIONS
 ) -> Search:
-    """Newton from x > 0 and λ = `barrier` > 0; with `revise` the sets follow the iterates.
+    """Newton from `start`, x > 0 and λ > 0; with `revise` the sets follow the iterates.
 
     A search ends at an error of 1e-13 or at rounding, with consistent sets where they are revised.
     Without, the multipliers may have any sign: `check_kkt` judges. N³/3 an iteration.
     """
-    x, nu, before, seen = np.where(sets.capped, program.upper, x), np.zeros(len(sets.held)), np.inf, set()
+    x, barrier, nu = np.where(sets.capped, program.upper, start.x), start.barrier, start.rows * sets.held
+    used, seen, before = _independent(program, sets, nu), {_key(sets)}, np.inf
     for iteration in range(steps + 1):
-        held = _independent(program, sets, nu)
-        slope = program.cov @ x - barrier * program.budgets / x + program.rows.T @ nu
-        error = _error(program, x, barrier, slope, Sets(sets.capped, held))
+        pressed, level = program.cov @ x, barrier * program.budgets / x
+        slope = pressed - level + program.rows.T @ nu
+        error = _error(program, x, slope / level, used)
         if error <= ACCURACY or (error < CLOSE and error > 0.5 * before):
-            return Search(_point(x, barrier, slope, sets.capped, nu), iteration, "optimal")
-        step = _step(program, x, barrier, Sets(sets.capped, held))
+            point = RiskPoint(x, barrier, np.where(sets.capped, -slope, 0.0), nu)
+            return Search(point, iteration, "optimal")
+        step = _step(program, x, barrier, pressed, used)
         if step is None or iteration == steps:
             break
         move, change, aim = step
-        length = min(_longest(move / x), _longest(np.array([change / barrier])))
+        length = _longest(max(-float((move / x).min()), -change / barrier))
         x, barrier, nu, before = x + length * move, barrier + length * change, nu + length * (aim - nu), error
-        if revise and length == 1.0:
-            revised = _revised(program, x, barrier, nu, sets)
-            if not _same(revised, sets):
-                if (key := _key(revised)) in seen:
-                    return Search(None, iteration + 1, "cycle")
-                seen.add(key)
-                x, nu, sets, before = (
-                    np.where(revised.capped, program.upper, x),
-                    nu * revised.held,
-                    revised,
-                    np.inf,
-                )
+        if not revise or length < 1.0:
+            continue
+        revised = _revised(program, x, barrier, nu, sets)
+        if _key(revised) != _key(sets):
+            if _key(revised) in seen:
+                return Search(None, iteration + 1, "cycle")
+            x, nu, sets, before = (
+                np.where(revised.capped, program.upper, x),
+                nu * revised.held,
+                revised,
+                np.inf,
+            )
+            used = _independent(program, sets, nu)
+            seen.add(_key(sets))
     return Search(None, iteration, "singular" if step is None else "iteration_limit")
 
 
@@ -87,40 +92,42 @@ def _members(program: RiskProgram, held: Mask) -> Mask:
     return np.asarray((program.rows[held] != 0.0).any(axis=0))
 
 
-def _independent(program: RiskProgram, sets: Sets, nu: Array) -> Mask:
-    """The held rows less those that the capped names or the budget already fix.
+def _independent(program: RiskProgram, sets: Sets, nu: Array) -> Sets:
+    """The sets less the rows that the capped names or the budget already fix.
 
     A row without a free name holds by its caps. If the rest fix the sum of the free names, the row with
     the smallest multiplier is the one that 1'x = 1 implies at the smallest λ.
     """
-    held = sets.held.copy()
-    free = ~sets.capped
+    held, free = sets.held.copy(), ~sets.capped
     held[held] = (program.rows[held][:, free] != 0.0).any(axis=1)
     for row in np.flatnonzero(held)[np.argsort(nu[held], kind="stable")]:
         stacked = np.vstack([np.ones(program.size), program.rows[held]])[:, free]
         if np.linalg.matrix_rank(stacked) == len(stacked):
             break
         held[row] = False
-    return held
+    return Sets(sets.capped, held)
 
 
-def _error(program: RiskProgram, x: Array, barrier: float, slope: Array, sets: Sets) -> float:
-    relative = np.abs(slope * x / (barrier * program.budgets))[~sets.capped]
-    ends = np.abs(program.rows[sets.held] @ x - program.limit[sets.held])
-    return float(max(relative.max(initial=0.0), abs(float(x.sum()) - 1.0), ends.max(initial=0.0)))
+def _error(program: RiskProgram, x: Array, relative: Array, sets: Sets) -> float:
+    ends = program.rows[sets.held] @ x - program.limit[sets.held]
+    free = np.abs(relative[~sets.capped]).max(initial=0.0)
+    return float(max(free, abs(float(x.sum()) - 1.0), np.abs(ends).max(initial=0.0)))
 
 
-def _step(program: RiskProgram, x: Array, barrier: float, sets: Sets) -> tuple[Array, float, Array] | None:
+def _step(
+    program: RiskProgram, x: Array, barrier: float, pressed: Array, sets: Sets
+) -> tuple[Array, float, Array] | None:
     """(move of x, change of λ, new ν) of the linearised equations; null where they are singular."""
     free = np.flatnonzero(~sets.capped)
     if len(free) == 0:
         return None
-    matrix, b = program.cov[np.ix_(free, free)], program.budgets[free]
-    matrix.flat[:: len(free) + 1] += barrier * b / x[free] ** 2
-    right = barrier * b / x[free] - (program.cov @ x)[free]
-    ends = program.limit[sets.held] - program.rows[sets.held] @ x
+    matrix = program.cov[np.ix_(free, free)] if sets.capped.any() else program.cov.copy()
+    column = program.budgets[free] / x[free]
+    matrix.flat[:: len(free) + 1] += barrier * column / x[free]
+    rows = program.rows[sets.held]
+    ends = program.limit[sets.held] - rows @ x
     solved = solve_bordered(
-        matrix, b / x[free], program.rows[sets.held][:, free], np.zeros(len(ends)), right,
+        matrix, column, rows[:, free], np.zeros(len(ends)), barrier * column - pressed[free],
         1.0 - float(x.sum()), ends,
     )  # fmt: skip
     if solved is None:
@@ -130,9 +137,8 @@ def _step(program: RiskProgram, x: Array, barrier: float, sets: Sets) -> tuple[A
     return move, change, nu
 
 
-def _longest(relative: Array) -> float:
+def _longest(fall: float) -> float:
     """The longest step in (0, 1] that leaves a tenth of every positive unknown."""
-    fall = -float(relative.min())
     return min(1.0, 0.9 / fall) if fall > 0.0 else 1.0
 
 
@@ -146,13 +152,5 @@ def _revised(program: RiskProgram, x: Array, barrier: float, nu: Array, sets: Se
     return Sets(capped, held)
 
 
-def _same(one: Sets, other: Sets) -> bool:
-    return np.array_equal(one.capped, other.capped) and np.array_equal(one.held, other.held)
-
-
 def _key(sets: Sets) -> bytes:
     return sets.capped.tobytes() + sets.held.tobytes()
-
-
-def _point(x: Array, barrier: float, slope: Array, capped: Mask, nu: Array) -> RiskPoint:
-    return RiskPoint(x, barrier, np.where(capped, -slope, 0.0), nu)

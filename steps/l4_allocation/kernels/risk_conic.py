@@ -104,7 +104,8 @@ def search_barrier(
             return ConicSearch(None, claim.outcome, iterations, steps)
         slack = program.limit - program.rows @ claim.x
         shown = Sets(claim.caps > program.upper - claim.x, claim.rows > slack)
-        ended = solve_on_sets(program, claim.x, barrier, shown, revise=True, steps=NEWTON_STEPS)
+        start = RiskPoint(claim.x, barrier, claim.caps, claim.rows)
+        ended = solve_on_sets(program, start, shown, revise=True, steps=NEWTON_STEPS)
         steps += ended.iterations
         if accept(ended):
             return ConicSearch(ended.point, claim.outcome, iterations, steps)

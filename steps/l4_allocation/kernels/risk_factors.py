@@ -54,24 +54,23 @@ class FactorModel(NamedTuple):
         return apply
 
 
-def factor_model(cov: Array, vol: Array) -> FactorModel:
-    """The model of Σ = `cov` (N, N) with standard deviations `vol` (N,). k products, O(N² k)."""
+def factor_model(press: Callable[[Array], Array], vol: Array) -> FactorModel:
+    """The model of Σ, given as `press`, x -> Σx, with standard deviations `vol` (N,). k products."""
     size = len(vol)
-    first = cov @ (1.0 / vol) / vol
+    first = press(1.0 / vol) / vol
     loading = first / np.sqrt(first.sum()) if first.sum() > 0.0 else first
     if (loading > POSITIVE).all():
         return _modelled(loading[:, None], vol, 1)
-    basis = np.full((1, size), size**-0.5)
-    pressed = first[None, :] * size**-0.5
-    for _ in range(min(FACTORS, size // 2) - 1):
-        new = _orthogonal(pressed[-1], basis)
-        if new is None:
-            break
-        basis = np.vstack([basis, new])
-        pressed = np.vstack([pressed, cov @ (new / vol) / vol])
+    most, count = min(FACTORS, size // 2), 1
+    basis, pressed = np.empty((most, size)), np.empty((most, size))
+    basis[0], pressed[0] = size**-0.5, first * size**-0.5
+    while count < most and (new := _orthogonal(pressed[count - 1], basis[:count])) is not None:
+        basis[count], pressed[count] = new, press(new / vol) / vol
+        count += 1
+    basis, pressed = basis[:count], pressed[:count]
     values, vectors = np.linalg.eigh(basis @ pressed.T)
     kept = values > 1e-10 * values[-1]
-    return _modelled(pressed.T @ (vectors[:, kept] / np.sqrt(values[kept])), vol, len(basis))
+    return _modelled(pressed.T @ (vectors[:, kept] / np.sqrt(values[kept])), vol, count)
 
 
 def _orthogonal(vector: Array, basis: Array) -> Array | None:

@@ -35,6 +35,8 @@ ACCURACY = 1e-12
 # Below this a step that does not improve the error has reached rounding.
 ROUNDING = 1e-9
 START_ACCURACY = 1e-2
+# A step that moves no name by more than this share of itself is taken in full.
+NEAR = 0.3
 
 
 @dataclass(frozen=True)
@@ -70,37 +72,52 @@ def balance_risk(cov: Array, budgets: Array) -> Balance:
     vol = np.sqrt(np.diag(cov))
     if len(vol) <= DENSE:
         return _descend(cov.__matmul__, _Dense(cov), 1.0 / vol, budgets, ACCURACY)
-    model = factor_model(cov, vol)
+    press = symmetric_product(cov)
+    model = factor_model(press, vol)
     start = _descend(model.press, _Modelled(model), 1.0 / vol, budgets, START_ACCURACY)
-    found = _descend(cov.__matmul__, _Iterative(cov, model), start.x, budgets, ACCURACY)
+    found = _descend(press, _Iterative(cov, press, model), start.x, budgets, ACCURACY)
     products = found.products + model.products
     return Balance(found.x, found.error, found.iterations, found.factorisations, products)
+
+
+def symmetric_product(cov: Array) -> Callable[[Array], Array]:
+    """x -> Σx from one triangle of Σ: half the memory traffic, which is what a product costs."""
+    from scipy.linalg.blas import dsymv
+
+    columns = cov if cov.flags.f_contiguous else np.ascontiguousarray(cov).T
+
+    def press(x: Array) -> Array:
+        return np.asarray(dsymv(1.0, columns, x, lower=1))
+
+    return press
 
 
 def _descend(
     press: Callable[[Array], Array], solve: _Solver, x: Array, budgets: Array, accuracy: float
 ) -> Balance:
     """Newton from `x` until the error is `accuracy` or rounding stops it."""
-    root, before, factorisations, products = np.sqrt(budgets), np.inf, 0, 0
+    root, before, factorisations, products = np.sqrt(budgets), np.inf, 0, 1
     x = x / np.sqrt(float(x @ press(x)))
-    for iteration in range(ITERATIONS):
+    iterations = 0
+    while True:
         pressed, d = press(x), x / root
         gap = root - d * pressed
         error = float(np.abs(gap / root).max())
         products += 1
-        if error <= accuracy or (error < ROUNDING and error > 0.5 * before) or iteration == ITERATIONS - 1:
-            break
+        ended = error <= accuracy or (error < ROUNDING and error > 0.5 * before)
+        if ended or iterations == ITERATIONS:
+            return Balance(x, error, iterations, factorisations, products)
         step = solve(d, gap, max(min(0.1, error), 0.1 * accuracy / error))
         factorisations, products = factorisations + step.factorisations, products + step.products
-        x, before = x * (1.0 + _length(pressed, step, d, budgets, root) * step.z / root), error
-    return Balance(x, error, iteration, factorisations, products + 1)
+        relative = step.z / root
+        x, before = x + _length(pressed, step, d, budgets, relative) * (x * relative), error
+        iterations += 1
 
 
-def _length(pressed: Array, step: _Step, d: Array, budgets: Array, root: Array) -> float:
+def _length(pressed: Array, step: _Step, d: Array, budgets: Array, relative: Array) -> float:
     """The t > 0 that minimises the objective at x(1 + t z/√b), by Newton in one dimension."""
-    relative = step.z / root
     fall = -float(relative.min())
-    if fall < 0.1 and float(relative.max()) < 0.1:
+    if fall < NEAR and float(relative.max()) < NEAR:
         return 1.0
     move = d * step.z
     slope, bend = float(move @ pressed), float(move @ step.pressed)
@@ -149,8 +166,8 @@ class _Iterative:
     After a step of more than MOST_PRODUCTS the steps that follow are factored.
     """
 
-    def __init__(self, cov: Array, model: FactorModel) -> None:
-        self.cov, self.model, self.dense = cov, model, False
+    def __init__(self, cov: Array, press: Callable[[Array], Array], model: FactorModel) -> None:
+        self.cov, self.press, self.model, self.dense = cov, press, model, False
 
     def __call__(self, d: Array, gap: Array, accuracy: float) -> _Step:
         if self.dense:
@@ -165,7 +182,7 @@ class _Iterative:
         direction = leaned = lean(rest)
         power = first = float(rest @ leaned)
         for _ in range(MOST_PRODUCTS):
-            image = self.cov @ (d * direction)
+            image = self.press(d * direction)
             turned = direction + d * image
             t = power / float(direction @ turned)
             products += 1

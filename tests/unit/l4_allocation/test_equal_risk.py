@@ -182,7 +182,7 @@ def test_work_stays_within_its_counts():
 @pytest.mark.parametrize("hedged", [False, True])
 def test_the_factor_model_keeps_variances_and_needs_one_factor_where_all_load_on_it(hedged):
     cov = book(160, 2, hedged=hedged)
-    model = factor_model(cov, np.sqrt(np.diag(cov)))
+    model = factor_model(cov.__matmul__, np.sqrt(np.diag(cov)))
     approximate = model.loadings @ model.loadings.T + np.diag(model.residual)
     assert (np.diag(approximate) >= np.diag(cov) * (1 - 1e-12)).all()
     assert (model.loadings.shape[1] == 1) is not hedged

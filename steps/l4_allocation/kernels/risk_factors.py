@@ -54,19 +54,28 @@ class FactorModel(NamedTuple):
         return apply
 
 
-def factor_model(press: Callable[[Array], Array], vol: Array) -> FactorModel:
-    """The model of Σ, given as `press`, x -> Σx, with standard deviations `vol` (N,). k products."""
-    size = len(vol)
+def one_factor(press: Callable[[Array], Array], vol: Array) -> FactorModel | None:
+    """The model of Σ, given as `press`, x -> Σx, on the equally weighted stream; null if one is not enough.
+
+    `vol` : ndarray (N,), standard deviations. One product.
+    """
     first = press(1.0 / vol) / vol
-    loading = first / np.sqrt(first.sum()) if first.sum() > 0.0 else first
-    if (loading > POSITIVE).all():
-        return _modelled(loading[:, None], vol, 1)
-    most, count = min(FACTORS, size // 2), 1
+    total = float(first.sum())
+    if total <= 0.0 or float(first.min()) <= POSITIVE * np.sqrt(total):
+        return None
+    return _modelled(first[:, None] / np.sqrt(total), vol, 1)
+
+
+def krylov_factors(press: Callable[[Array], Array], vol: Array) -> FactorModel:
+    """The model of Σ, given as `press`, on up to 16 factors. A product each, O(N k²) besides."""
+    size = len(vol)
+    most, count = min(FACTORS, size // 2), 0
     basis, pressed = np.empty((most, size)), np.empty((most, size))
-    basis[0], pressed[0] = size**-0.5, first * size**-0.5
-    while count < most and (new := _orthogonal(pressed[count - 1], basis[:count])) is not None:
+    new: Array | None = np.full(size, size**-0.5)
+    while count < most and new is not None:
         basis[count], pressed[count] = new, press(new / vol) / vol
         count += 1
+        new = _orthogonal(pressed[count - 1], basis[:count])
     basis, pressed = basis[:count], pressed[:count]
     values, vectors = np.linalg.eigh(basis @ pressed.T)
     kept = values > 1e-10 * values[-1]

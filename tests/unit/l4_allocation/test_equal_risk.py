@@ -25,7 +25,7 @@ from quantctl.allocation import (
 )
 from quantctl.steps.l4_allocation.kernels.engine import NATIVE, RUNGS, Engine, reference_engine
 from quantctl.steps.l4_allocation.kernels.risk_barrier import interior_point
-from quantctl.steps.l4_allocation.kernels.risk_factors import factor_model
+from quantctl.steps.l4_allocation.kernels.risk_factors import krylov_factors, one_factor
 from quantctl.steps.l4_allocation.kernels.risk_newton import balance_risk
 from quantctl.steps.l4_allocation.kernels.risk_program import risk_program
 
@@ -152,7 +152,7 @@ def test_one_atom_takes_everything_or_is_certified_not_to_fit(engine):
     assert refused.certificate["code"] == "INFEASIBLE_CAPS"
 
 
-@pytest.mark.parametrize("size", [3, 20, 127, 128, 129, 200, 300])
+@pytest.mark.parametrize("size", [3, 20, 64, 65, 192, 193, 300])
 @pytest.mark.parametrize("hedged", [False, True])
 def test_risk_shares_equal_budgets_to_1e_10_at_every_size(size, hedged):
     cov = book(size, 1, hedged=hedged)
@@ -163,15 +163,15 @@ def test_risk_shares_equal_budgets_to_1e_10_at_every_size(size, hedged):
 
 
 def test_the_iterative_and_the_factored_newton_agree():
-    cov = book(150, 3, hedged=True)
-    budgets = np.full(150, 1 / 150)
+    cov = book(200, 3, hedged=True)
+    budgets = np.full(200, 1 / 200)
     iterative = balance_risk(cov, budgets)
     assert iterative.factorisations == 0
     assert iterative.x * (cov @ iterative.x) == pytest.approx(budgets, rel=1e-11)
 
 
 def test_work_stays_within_its_counts():
-    """O(N²) products instead of factorisations from 129 names on; at most ten factorisations below."""
+    """O(N²) products instead of factorisations in large books, at most ten factorisations in small ones."""
     one_signed = equal_risk(Problem(book(250, 5)))
     assert one_signed.attempts[-1].factorisations == 0 and one_signed.notes["products"] <= 30
     hedged = equal_risk(Problem(book(250, 5, hedged=True)))
@@ -180,16 +180,24 @@ def test_work_stays_within_its_counts():
 
 
 @pytest.mark.parametrize("hedged", [False, True])
-def test_the_factor_model_keeps_variances_and_needs_one_factor_where_all_load_on_it(hedged):
+def test_a_factor_model_keeps_variances_and_its_inverse_is_one(hedged):
     cov = book(160, 2, hedged=hedged)
-    model = factor_model(cov.__matmul__, np.sqrt(np.diag(cov)))
+    vol = np.sqrt(np.diag(cov))
+    model = one_factor(cov.__matmul__, vol)
+    assert (model is None) is hedged
+    model = model or krylov_factors(cov.__matmul__, vol)
+    assert model.loadings.shape == (160, 16 if hedged else 1)
     approximate = model.loadings @ model.loadings.T + np.diag(model.residual)
     assert (np.diag(approximate) >= np.diag(cov) * (1 - 1e-12)).all()
-    assert (model.loadings.shape[1] == 1) is not hedged
     vector, d = np.random.default_rng(0).standard_normal(160), np.linspace(0.1, 2.0, 160)
     solved = model.inverse(d)(vector)
     assert solved + d * (approximate @ (d * solved)) == pytest.approx(vector, abs=1e-9)
     assert model.press(vector) == pytest.approx(approximate @ vector)
+
+
+def test_a_basis_that_spans_its_krylov_space_ends_early():
+    model = krylov_factors(np.eye(40).__matmul__, np.ones(40))
+    assert model.loadings.shape == (40, 1) and model.products == 1
 
 
 @both_engines

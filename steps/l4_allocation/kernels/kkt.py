@@ -65,13 +65,14 @@ def check_kkt(
 
     The class is `SOLVER_FAILED` where neither accuracy class of the ladder is met. O(N² + R N).
     """
-    unit = scaled(problem, turnover_in_returns=formulation == "max_sharpe")
-    if not np.isfinite(weights).all() or (formulation == "risk_budget" and not (weights > 0.0).all()):
+    of_budgets = formulation == "risk_budget"
+    unit = problem if of_budgets else scaled(problem, turnover_in_returns=formulation == "max_sharpe")
+    if not np.isfinite(weights).all() or (of_budgets and not (weights > 0.0).all()):
         return Kkt(np.inf, np.inf, np.inf, np.inf, "SOLVER_FAILED")
     lam = read_duals(unit, duals)
     primal = primal_violation(unit, weights)
     size = np.ones(unit.size)
-    if formulation == "risk_budget":
+    if of_budgets:
         gradient, kink = _risk_budget_gradient(unit, weights, lam.barrier, budgets)
         assert budgets is not None
         size = lam.barrier * budgets / weights
@@ -93,20 +94,33 @@ def read_duals(problem: Problem, duals: Mapping[str, float]) -> Multipliers:
     """The named multipliers as arrays in the order of `problem`."""
     return Multipliers(
         duals.get("budget", 0.0),
-        np.array([duals.get(f"weight_min[{name}]", 0.0) for name in problem.names]),
-        np.array([duals.get(f"weight_max[{name}]", 0.0) for name in problem.names]),
+        _of_bounds("weight_min", problem, duals),
+        _of_bounds("weight_max", problem, duals),
         np.array([duals.get(name, 0.0) for name in problem.rows.names]),
         duals.get("barrier", 0.0),
     )
 
 
+def _of_bounds(kind: str, problem: Problem, duals: Mapping[str, float]) -> Array:
+    """The multipliers of one kind of bound; few are not 0, so names are made for none of the others."""
+    start = len(kind) + 1
+    given = {name[start:-1]: value for name, value in duals.items() if name.startswith(f"{kind}[")}
+    return np.array([given.get(name, 0.0) for name in problem.names]) if given else np.zeros(problem.size)
+
+
 def name_duals(problem: Problem, multipliers: Multipliers, *, barrier: bool = False) -> dict[str, float]:
     """The non-zero multipliers by constraint name, budget (or barrier) first."""
     first = {"barrier": multipliers.barrier} if barrier else {"budget": multipliers.budget}
-    named = {f"weight_min[{n}]": float(v) for n, v in zip(problem.names, multipliers.lower, strict=True)}
-    named |= {f"weight_max[{n}]": float(v) for n, v in zip(problem.names, multipliers.upper, strict=True)}
-    named |= {n: float(v) for n, v in zip(problem.rows.names, multipliers.rows, strict=True)}
-    return first | {name: value for name, value in named.items() if value != 0.0}
+    return (
+        first
+        | {f"weight_min[{problem.names[i]}]": lam for i, lam in _nonzero(multipliers.lower)}
+        | {f"weight_max[{problem.names[i]}]": lam for i, lam in _nonzero(multipliers.upper)}
+        | {problem.rows.names[i]: lam for i, lam in _nonzero(multipliers.rows)}
+    )
+
+
+def _nonzero(values: Array) -> list[tuple[int, float]]:
+    return [(int(i), float(values[i])) for i in np.flatnonzero(values)]
 
 
 def primal_violation(problem: Problem, weights: Array) -> float:
@@ -124,13 +138,13 @@ def primal_violation(problem: Problem, weights: Array) -> float:
 def active_names(problem: Problem, weights: Array, tolerance: float = 1e-9) -> tuple[str, ...]:
     """Names of the bounds and rows with slack at most `tolerance`."""
     rows = problem.rows
-    low = [n for n, s in zip(problem.names, weights - problem.floors, strict=True) if s <= tolerance]
-    high = [n for n, s in zip(problem.names, problem.caps - weights, strict=True) if s <= tolerance]
+    low = np.flatnonzero(weights - problem.floors <= tolerance)
+    high = np.flatnonzero(problem.caps - weights <= tolerance)
     slack = rows.limit - rows.matrix @ weights
     return (
-        *(f"weight_min[{name}]" for name in low),
-        *(f"weight_max[{name}]" for name in high),
-        *(name for name, s in zip(rows.names, slack, strict=True) if s <= tolerance),
+        *(f"weight_min[{problem.names[i]}]" for i in low),
+        *(f"weight_max[{problem.names[i]}]" for i in high),
+        *(rows.names[i] for i in np.flatnonzero(slack <= tolerance)),
     )
 
 
@@ -171,7 +185,7 @@ def _risk_budget_gradient(
 ) -> tuple[Array, float]:
     if budgets is None:
         raise ValueError("risk_budget is checked against budgets")
-    return problem.cov @ weights - barrier * budgets / weights, 0.0
+    return problem.cov @ weights / problem.mean_variance - barrier * budgets / weights, 0.0
 
 
 def _stationarity(problem: Problem, weights: Array, gradient: Array, kink: float, lam: Multipliers) -> Array:

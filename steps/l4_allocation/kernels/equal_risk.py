@@ -40,6 +40,8 @@ Array = NDArray[np.float64]
 
 NEWTON_STEPS = 8
 AT_CAP = 1e-12
+# From this error on an uncapped iterate shows by how much it exceeds its caps.
+ROUGH = 1e-2
 
 
 def equal_risk(problem: Problem, engine: Engine = NATIVE) -> Result:
@@ -157,8 +159,12 @@ class _Climb:
         return self._judged("closed_form", Search(point, 0, "optimal")) if _fits(problem, point.x) else None
 
     def _fast(self) -> RiskPoint | None:
-        """Newton without caps; where its point exceeds one, Newton on the active set from there."""
-        free = balance_risk(self.problem.cov, self.budgets)
+        """Newton without caps; where its point clearly exceeds one, Newton on the active set from there."""
+
+        def exceeds(x: Array, error: float) -> bool:
+            return error <= ROUGH and not _fits(self.problem, x / x.sum(), error)
+
+        free = balance_risk(self.problem.cov, self.budgets, exceeds)
         total, self.products = float(free.x.sum()), free.products
         x, barrier = free.x / total, total**-2 / self.problem.mean_variance
         work = free.iterations, free.factorisations
@@ -237,10 +243,10 @@ def _spread(program: RiskProgram) -> tuple[Array, float]:
     return x, float(x @ program.cov @ x)
 
 
-def _fits(problem: Problem, x: Array) -> bool:
+def _fits(problem: Problem, x: Array, slack: float = AT_CAP) -> bool:
     rows = problem.rows
-    inside = bool((x <= problem.caps + AT_CAP).all())
-    return inside and bool((rows.matrix @ x <= rows.limit + AT_CAP).all())
+    inside = bool((x <= problem.caps + slack * x).all())
+    return inside and bool((rows.matrix @ x <= rows.limit + slack).all())
 
 
 def _closed_by_caps(program: RiskProgram) -> RiskPoint:

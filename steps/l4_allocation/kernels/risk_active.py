@@ -41,6 +41,17 @@ class Search(NamedTuple):
     outcome: str
 
 
+class _Face(NamedTuple):
+    """The equations of an active set: free names, the held rows that are independent, Σ of the free."""
+
+    sets: Sets
+    free: NDArray[np.intp]
+    used: NDArray[np.intp]
+    rows: Array
+    limit: Array
+    block: Array
+
+
 def starting_sets(program: RiskProgram, x: Array) -> Sets:
     """The rows that x exceeds, and the names that exceed their cap outside of those rows."""
     held = program.rows @ x > program.limit + ROUNDING
@@ -57,83 +68,88 @@ def solve_on_sets(
     Without, the multipliers may have any sign: `check_kkt` judges. N³/3 an iteration.
     """
     x, barrier, nu = np.where(sets.capped, program.upper, start.x), start.barrier, start.rows * sets.held
-    used, seen, before = _independent(program, sets, nu), {_key(sets)}, np.inf
-    for iteration in range(steps + 1):
+    face, seen, before, full = _face(program, sets, nu), {_key(sets)}, np.inf, False
+    iteration = 0
+    while True:
         pressed, level = program.cov @ x, barrier * program.budgets / x
-        slope = pressed - level + program.rows.T @ nu
-        error = _error(program, x, slope / level, used)
+        slope = pressed - level + nu @ program.rows
+        if (
+            full
+            and revise
+            and (key := _key(revised := _revised(program, x, slope, nu, face.sets))) != _key(face.sets)
+        ):
+            if key in seen:
+                return Search(None, iteration, "cycle")
+            seen.add(key)
+            x, nu = np.where(revised.capped, program.upper, x), nu * revised.held
+            face, before, full = _face(program, revised, nu), np.inf, False
+            continue
+        error = _error(x, slope / level, face)
         if error <= ACCURACY or (error < CLOSE and error > 0.5 * before):
-            point = RiskPoint(x, barrier, np.where(sets.capped, -slope, 0.0), nu)
+            point = RiskPoint(x, barrier, np.where(face.sets.capped, -slope, 0.0), nu)
             return Search(point, iteration, "optimal")
-        step = _step(program, x, barrier, pressed, used)
-        if step is None or iteration == steps:
-            break
+        if iteration == steps:
+            return Search(None, iteration, "iteration_limit")
+        step = _step(program, x, barrier, pressed, face)
+        if step is None:
+            return Search(None, iteration, "singular")
         move, change, aim = step
         length = _longest(max(-float((move / x).min()), -change / barrier))
-        x, barrier, nu, before = x + length * move, barrier + length * change, nu + length * (aim - nu), error
-        if not revise or length < 1.0:
-            continue
-        revised = _revised(program, x, barrier, nu, sets)
-        if _key(revised) != _key(sets):
-            if _key(revised) in seen:
-                return Search(None, iteration + 1, "cycle")
-            x, nu, sets, before = (
-                np.where(revised.capped, program.upper, x),
-                nu * revised.held,
-                revised,
-                np.inf,
-            )
-            used = _independent(program, sets, nu)
-            seen.add(_key(sets))
-    return Search(None, iteration, "singular" if step is None else "iteration_limit")
+        x, barrier, nu = x + length * move, barrier + length * change, nu + length * (aim - nu)
+        before, full, iteration = error, length == 1.0, iteration + 1
+
+
+def _face(program: RiskProgram, sets: Sets, nu: Array) -> _Face:
+    free, used = np.flatnonzero(~sets.capped), _independent(program, sets, nu)
+    block = program.cov if len(free) == program.size else program.cov[np.ix_(free, free)]
+    return _Face(sets, free, used, program.rows[used], program.limit[used], block)
+
+
+def _independent(program: RiskProgram, sets: Sets, nu: Array) -> NDArray[np.intp]:
+    """The held rows less those that the capped names or the budget already fix.
+
+    A row without a free name holds by its caps. If the rest fix the sum of the free names, the row with
+    the smallest multiplier is the one that 1'x = 1 implies at the smallest λ.
+    """
+    used: NDArray[np.intp] = np.flatnonzero(sets.held)
+    if len(used) == 0:
+        return used
+    free = program.rows[:, ~sets.capped]
+    used = used[(free[used] != 0.0).any(axis=1)]
+    for row in used[np.argsort(nu[used], kind="stable")]:
+        stacked = np.concatenate([np.ones((1, free.shape[1])), free[used]])
+        if np.linalg.matrix_rank(stacked) == len(stacked):
+            break
+        used = used[used != row]
+    return used
 
 
 def _members(program: RiskProgram, held: Mask) -> Mask:
     return np.asarray((program.rows[held] != 0.0).any(axis=0))
 
 
-def _independent(program: RiskProgram, sets: Sets, nu: Array) -> Sets:
-    """The sets less the rows that the capped names or the budget already fix.
-
-    A row without a free name holds by its caps. If the rest fix the sum of the free names, the row with
-    the smallest multiplier is the one that 1'x = 1 implies at the smallest λ.
-    """
-    held, free = sets.held.copy(), ~sets.capped
-    held[held] = (program.rows[held][:, free] != 0.0).any(axis=1)
-    for row in np.flatnonzero(held)[np.argsort(nu[held], kind="stable")]:
-        stacked = np.vstack([np.ones(program.size), program.rows[held]])[:, free]
-        if np.linalg.matrix_rank(stacked) == len(stacked):
-            break
-        held[row] = False
-    return Sets(sets.capped, held)
-
-
-def _error(program: RiskProgram, x: Array, relative: Array, sets: Sets) -> float:
-    ends = program.rows[sets.held] @ x - program.limit[sets.held]
-    free = np.abs(relative[~sets.capped]).max(initial=0.0)
-    return float(max(free, abs(float(x.sum()) - 1.0), np.abs(ends).max(initial=0.0)))
+def _error(x: Array, relative: Array, face: _Face) -> float:
+    worst = max(float(np.abs(relative[face.free]).max(initial=0.0)), abs(float(x.sum()) - 1.0))
+    return max(worst, float(np.abs(face.rows @ x - face.limit).max(initial=0.0)))
 
 
 def _step(
-    program: RiskProgram, x: Array, barrier: float, pressed: Array, sets: Sets
+    program: RiskProgram, x: Array, barrier: float, pressed: Array, face: _Face
 ) -> tuple[Array, float, Array] | None:
     """(move of x, change of λ, new ν) of the linearised equations; null where they are singular."""
-    free = np.flatnonzero(~sets.capped)
+    free = face.free
     if len(free) == 0:
         return None
-    matrix = program.cov[np.ix_(free, free)] if sets.capped.any() else program.cov.copy()
-    column = program.budgets[free] / x[free]
+    matrix, column = face.block.copy(), program.budgets[free] / x[free]
     matrix.flat[:: len(free) + 1] += barrier * column / x[free]
-    rows = program.rows[sets.held]
-    ends = program.limit[sets.held] - rows @ x
     solved = solve_bordered(
-        matrix, column, rows[:, free], np.zeros(len(ends)), barrier * column - pressed[free],
-        1.0 - float(x.sum()), ends,
+        matrix, column, face.rows[:, free], np.zeros(len(face.used)), barrier * column - pressed[free],
+        1.0 - float(x.sum()), face.limit - face.rows @ x,
     )  # fmt: skip
     if solved is None:
         return None
-    move, nu = np.zeros(program.size), np.zeros(len(sets.held))
-    move[free], change, nu[sets.held] = solved
+    move, nu = np.zeros(program.size), np.zeros(len(program.limit))
+    move[free], change, nu[face.used] = solved
     return move, change, nu
 
 
@@ -142,14 +158,13 @@ def _longest(fall: float) -> float:
     return min(1.0, 0.9 / fall) if fall > 0.0 else 1.0
 
 
-def _revised(program: RiskProgram, x: Array, barrier: float, nu: Array, sets: Sets) -> Sets:
+def _revised(program: RiskProgram, x: Array, slope: Array, nu: Array, sets: Sets) -> Sets:
     """Held is what exceeds its limit or presses on it; a name waits while its row is being held first."""
-    pressure = barrier * program.budgets / x - program.cov @ x - program.rows.T @ nu
     beyond = program.rows @ x > program.limit + ROUNDING
-    held = np.where(sets.held, nu >= 0.0, beyond)
-    waits = _members(program, beyond & ~sets.held)
-    capped = np.where(sets.capped, pressure >= 0.0, (x > program.upper + ROUNDING) & ~waits)
-    return Sets(capped, held)
+    over = x > program.upper + ROUNDING
+    if (fresh := beyond & ~sets.held).any():
+        over &= ~_members(program, fresh)
+    return Sets(np.where(sets.capped, slope <= 0.0, over), np.where(sets.held, nu >= 0.0, beyond))
 
 
 def _key(sets: Sets) -> bytes:

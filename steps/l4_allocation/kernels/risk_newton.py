@@ -61,13 +61,15 @@ class _Step(NamedTuple):
 
 # (d, right-hand side, relative accuracy) -> step
 _Solver = Callable[[Array, Array, float], _Step]
+_Verdict = Callable[[Array, float], bool]
 
 
-def balance_risk(cov: Array, budgets: Array) -> Balance:
+def balance_risk(cov: Array, budgets: Array, until: _Verdict | None = None) -> Balance:
     """The point of equal risk of Σ = `cov` (N, N), positive definite, for `budgets` (N,) > 0, sum 1.
 
     Starts at inverse volatilities or, where it iterates, at the optimum of a factor model of Σ. About 15
-    products with Σ if all streams load on one factor, 40-80 in hedged books; O(N²) each.
+    products with Σ if all streams load on one factor, 40-80 in hedged books; O(N²) each. Ends early at an
+    iterate x with error e for which `until` (x, e) holds.
     """
     vol, press, model = np.sqrt(np.diag(cov)), symmetric_product(cov), None
     if len(vol) > DENSE:
@@ -75,9 +77,9 @@ def balance_risk(cov: Array, budgets: Array) -> Balance:
     if model is None and len(vol) > DENSE_HEDGED:
         model = krylov_factors(press, vol)
     if model is None:
-        return _descend(press, _Dense(cov), 1.0 / vol, budgets, ACCURACY)
+        return _descend(press, _Dense(cov), 1.0 / vol, budgets, ACCURACY, until)
     start = _descend(model.press, _Modelled(model), 1.0 / vol, budgets, START_ACCURACY)
-    found = _descend(press, _Iterative(cov, press, model), start.x, budgets, ACCURACY)
+    found = _descend(press, _Iterative(cov, press, model), start.x, budgets, ACCURACY, until)
     products = found.products + model.products
     return Balance(found.x, found.error, found.iterations, found.factorisations, products)
 
@@ -95,9 +97,10 @@ def symmetric_product(cov: Array) -> Callable[[Array], Array]:
 
 
 def _descend(
-    press: Callable[[Array], Array], solve: _Solver, x: Array, budgets: Array, accuracy: float
-) -> Balance:
-    """Newton from `x` until the error is `accuracy` or rounding stops it."""
+    press: Callable[[Array], Array], solve: _Solver, x: Array, budgets: Array, accuracy: float,
+    until: _Verdict | None = None,
+) -> Balance:  # fmt: skip
+    """Newton from `x` until the error is `accuracy`, rounding stops it, or `until` holds."""
     root, before, factorisations, products = np.sqrt(budgets), np.inf, 0, 1
     x = x / np.sqrt(float(x @ press(x)))
     iterations = 0
@@ -107,7 +110,7 @@ def _descend(
         error = float(np.abs(gap / root).max())
         products += 1
         ended = error <= accuracy or (error < ROUNDING and error > 0.5 * before)
-        if ended or iterations == ITERATIONS:
+        if ended or iterations == ITERATIONS or (until is not None and until(x, error)):
             return Balance(x, error, iterations, factorisations, products)
         step = solve(d, gap, max(min(0.1, error), 0.1 * accuracy / error))
         factorisations, products = factorisations + step.factorisations, products + step.products
@@ -117,22 +120,27 @@ def _descend(
 
 
 def _length(pressed: Array, step: _Step, d: Array, budgets: Array, relative: Array) -> float:
-    """The t > 0 that minimises the objective at x(1 + t z/√b), by Newton in one dimension."""
+    """The t > 0 where the objective at x(1 + t z/√b) is nearly least, by Newton in one dimension.
+
+    Nearly: its slope is a tenth of the one at 0 (strong Wolfe condition on a convex function).
+    """
     fall = -float(relative.min())
     if fall < NEAR and float(relative.max()) < NEAR:
         return 1.0
     move = d * step.z
     slope, bend = float(move @ pressed), float(move @ step.pressed)
+    enough = 0.1 * abs(slope - float(budgets @ relative))
     most = 0.99 / fall if fall > 0.0 else np.inf
     t = min(1.0, most)
     for _ in range(20):
         ratio = relative / (1.0 + t * relative)
-        change = (slope + t * bend - float(budgets @ ratio)) / (bend + float(budgets @ ratio**2))
-        moved = min(t - change if change < t else 0.5 * t, most)
-        if abs(moved - t) <= 1e-3 * t:
+        pull = budgets * ratio
+        there = slope + t * bend - float(pull.sum())
+        if abs(there) <= enough:
             break
-        t = moved
-    return moved
+        change = there / (bend + float(pull @ ratio))
+        t = min(t - change if change < t else 0.5 * t, 0.5 * (t + most))
+    return t
 
 
 class _Dense:

@@ -83,20 +83,20 @@ def solve_bordered(
     H = `matrix` (n, n) positive definite (it is overwritten), c = `column` (n,), G = `rows` (r, n). One
     Cholesky of H, then a Schur complement of r + 1 unknowns: n³/3 + O(n² r).
     """
-    from scipy.linalg.lapack import dpotrf, dpotrs
+    from scipy.linalg.lapack import dgesv, dpotrf, dpotrs
 
     factor, broken = dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
     if broken:
         return None
-    sides = np.vstack([right, -column, rows])
+    tests, sides = np.empty((len(rows) + 1, len(right))), np.empty((len(rows) + 2, len(right)))
+    tests[0], tests[1:] = 1.0, rows
+    sides[0], sides[1], sides[2:] = right, -column, rows
     solved = dpotrs(factor, sides.T, lower=1)[0].T
-    tests = np.vstack([np.ones(len(right)), rows])
-    schur = tests @ solved[1:].T
-    schur.flat[:: len(schur) + 1] += np.concatenate([[0.0], slack])
-    try:
-        border = np.linalg.solve(schur, tests @ solved[0] - np.concatenate([[total], ends]))
-    except np.linalg.LinAlgError:
+    border = tests @ solved.T
+    border[0, 0] -= total
+    border[1:, 0] -= ends
+    border[1:, 2:].flat[:: len(rows) + 1] += slack
+    unknown, broken = dgesv(border[:, 1:], border[:, 0])[2:]
+    if broken or not np.isfinite(unknown).all():
         return None
-    if not np.isfinite(border).all():
-        return None
-    return solved[0] - border @ solved[1:], float(border[0]), border[1:]
+    return solved[0] - unknown @ solved[1:], float(unknown[0]), unknown[1:]

@@ -42,6 +42,8 @@ NEWTON_STEPS = 8
 AT_CAP = 1e-12
 # From this error on an uncapped iterate shows by how much it exceeds its caps.
 ROUGH = 1e-2
+# Below this one more step ends the uncapped search, which then decides itself.
+ALMOST = 1e-4
 
 
 def equal_risk(problem: Problem, engine: Engine = NATIVE) -> Result:
@@ -66,8 +68,8 @@ def risk_budget(problem: Problem, budgets: Array, engine: Engine = NATIVE) -> Re
     """
     _refuse(problem, budgets)
     keep = budgets > 0.0
-    part = problem if keep.all() else restricted(problem, keep)
-    climb = _Climb(part, budgets[keep] / budgets[keep].sum(), engine)
+    part, shares = (problem, budgets) if keep.all() else (restricted(problem, keep), budgets[keep])
+    climb = _Climb(part, shares / shares.sum(), engine)
     point = climb.run()
     if point is None:
         return _failure(climb)
@@ -162,7 +164,7 @@ class _Climb:
         """Newton without caps; where its point clearly exceeds one, Newton on the active set from there."""
 
         def exceeds(x: Array, error: float) -> bool:
-            return error <= ROUGH and not _fits(self.problem, x / x.sum(), error)
+            return ALMOST <= error <= ROUGH and not _fits(self.problem, x / x.sum(), error)
 
         free = balance_risk(self.problem.cov, self.budgets, exceeds)
         total, self.products = float(free.x.sum()), free.products

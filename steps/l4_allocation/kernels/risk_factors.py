@@ -45,8 +45,9 @@ class FactorModel(NamedTuple):
         weight = 1.0 / (1.0 + self.residual * d * d)
         scaled = d[:, None] * self.loadings
         leaned = weight[:, None] * scaled
-        inner = np.linalg.inv(np.eye(scaled.shape[1]) + scaled.T @ leaned)
-        spread = leaned @ inner
+        inner = scaled.T @ leaned
+        inner.flat[:: len(inner) + 1] += 1.0
+        spread = leaned @ np.linalg.inv(inner) if len(inner) > 1 else leaned / inner
 
         def apply(v: Array) -> Array:
             return np.asarray(weight * v - spread @ (leaned.T @ v))

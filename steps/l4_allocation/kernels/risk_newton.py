@@ -71,13 +71,14 @@ def balance_risk(cov: Array, budgets: Array, until: _Verdict | None = None) -> B
     products with Σ if all streams load on one factor, 40-80 in hedged books; O(N²) each. Ends early at an
     iterate x with error e for which `until` (x, e) holds.
     """
-    vol, press, model = np.sqrt(np.diag(cov)), symmetric_product(cov), None
-    if len(vol) > DENSE:
-        model = one_factor(press, vol)
-    if model is None and len(vol) > DENSE_HEDGED:
-        model = krylov_factors(press, vol)
-    if model is None:
+    vol = np.sqrt(np.diag(cov))
+    if len(vol) <= DENSE:
+        return _descend(cov.__matmul__, _Dense(cov), 1.0 / vol, budgets, ACCURACY, until)
+    press = symmetric_product(cov)
+    model = one_factor(press, vol)
+    if model is None and len(vol) <= DENSE_HEDGED:
         return _descend(press, _Dense(cov), 1.0 / vol, budgets, ACCURACY, until)
+    model = model or krylov_factors(press, vol)
     start = _descend(model.press, _Modelled(model), 1.0 / vol, budgets, START_ACCURACY)
     found = _descend(press, _Iterative(cov, press, model), start.x, budgets, ACCURACY, until)
     products = found.products + model.products
@@ -102,13 +103,13 @@ def _descend(
 ) -> Balance:  # fmt: skip
     """Newton from `x` until the error is `accuracy`, rounding stops it, or `until` holds."""
     root, before, factorisations, products = np.sqrt(budgets), np.inf, 0, 1
-    x = x / np.sqrt(float(x @ press(x)))
-    iterations = 0
+    iterations, pressed = 0, press(x)
+    size = np.sqrt(float(x @ pressed))
+    x, pressed = x / size, pressed / size
     while True:
-        pressed, d = press(x), x / root
+        d = x / root
         gap = root - d * pressed
         error = float(np.abs(gap / root).max())
-        products += 1
         ended = error <= accuracy or (error < ROUNDING and error > 0.5 * before)
         if ended or iterations == ITERATIONS or (until is not None and until(x, error)):
             return Balance(x, error, iterations, factorisations, products)
@@ -116,7 +117,7 @@ def _descend(
         factorisations, products = factorisations + step.factorisations, products + step.products
         relative = step.z / root
         x, before = x + _length(pressed, step, d, budgets, relative) * (x * relative), error
-        iterations += 1
+        iterations, products, pressed = iterations + 1, products + 1, press(x)
 
 
 def _length(pressed: Array, step: _Step, d: Array, budgets: Array, relative: Array) -> float:
@@ -147,15 +148,15 @@ class _Dense:
     """Newton's equation by Cholesky of I + D Σ D."""
 
     def __init__(self, cov: Array) -> None:
-        self.cov = cov
-
-    def __call__(self, d: Array, gap: Array, _: float) -> _Step:
         from scipy.linalg.lapack import dpotrf, dpotrs
 
+        self.cov, self.factor, self.solve = cov, dpotrf, dpotrs
+
+    def __call__(self, d: Array, gap: Array, _: float) -> _Step:
         matrix = d[:, None] * self.cov * d
         matrix.flat[:: len(d) + 1] += 1.0
-        factor, _ = dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
-        z, _ = dpotrs(factor, gap, lower=1)
+        factor, _ = self.factor(matrix.T, lower=1, clean=0, overwrite_a=1)
+        z, _ = self.solve(factor, gap, lower=1)
         return _Step(z, (gap - z) / d, 1, 0)
 
 

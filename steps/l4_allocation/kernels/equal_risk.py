@@ -208,7 +208,10 @@ class _Climb:
         unit = scaled(self.problem)
 
         def solve(barrier: float) -> ConicPoint:
-            found = formulations.risk_budget(unit, self.budgets, barrier, bounded=True)
+            try:
+                found = formulations.risk_budget(unit, self.budgets, barrier, bounded=True)
+            except np.linalg.LinAlgError:
+                return ConicPoint("not_positive_definite", 0)
             if found.weights is None or found.multipliers is None:
                 return ConicPoint(found.outcome, found.iterations)
             lam = found.multipliers

@@ -64,6 +64,7 @@ _Solver = Callable[[Array, Array, float], _Step]
 _Verdict = Callable[[Array, float], bool]
 
 
+@np.errstate(all="ignore")
 def balance_risk(cov: Array, budgets: Array, until: _Verdict | None = None) -> Balance:
     """The point of equal risk of Σ = `cov` (N, N), positive definite, for `budgets` (N,) > 0, sum 1.
 
@@ -110,7 +111,7 @@ def _descend(
         d = x / root
         gap = root - d * pressed
         error = float(np.abs(gap / root).max())
-        ended = error <= accuracy or (error < ROUNDING and error > 0.5 * before)
+        ended = error <= accuracy or (error < ROUNDING and error > 0.5 * before) or not error < np.inf
         if ended or iterations == ITERATIONS or (until is not None and until(x, error)):
             return Balance(x, error, iterations, factorisations, products)
         step = solve(d, gap, max(min(0.1, error), 0.1 * accuracy / error))

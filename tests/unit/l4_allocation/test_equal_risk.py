@@ -23,6 +23,7 @@ from quantctl.allocation import (
     explain_infeasibility,
     risk_budget,
 )
+from quantctl.steps.l4_allocation.kernels import risk_newton
 from quantctl.steps.l4_allocation.kernels.engine import NATIVE, RUNGS, Engine, reference_engine
 from quantctl.steps.l4_allocation.kernels.risk_barrier import interior_point
 from quantctl.steps.l4_allocation.kernels.risk_factors import krylov_factors, one_factor
@@ -168,6 +169,23 @@ def test_the_iterative_and_the_factored_newton_agree():
     iterative = balance_risk(cov, budgets)
     assert iterative.factorisations == 0
     assert iterative.x * (cov @ iterative.x) == pytest.approx(budgets, rel=1e-11)
+
+
+def test_a_step_of_too_many_products_is_followed_by_factorisations(monkeypatch):
+    cov, budgets = book(200, 3, hedged=True), np.full(200, 1 / 200)
+    iterative = balance_risk(cov, budgets)
+    monkeypatch.setattr(risk_newton, "MOST_PRODUCTS", 6)
+    factored = balance_risk(cov, budgets)
+    assert 0 < factored.factorisations <= 10 and factored.products < iterative.products
+    assert factored.x == pytest.approx(iterative.x, rel=1e-9)
+
+
+@both_engines
+def test_a_perfect_hedge_has_no_equal_risk_and_no_weights(engine):
+    """Two streams at ρ = −1, not conditioned: their sum has no risk at any size, so no minimum exists."""
+    cov = np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    result = equal_risk(Problem(cov), engine)
+    assert (result.status, result.weights, result.certificate) == ("SOLVER_FAILED", None, None)
 
 
 def test_work_stays_within_its_counts():

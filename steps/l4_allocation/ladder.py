@@ -22,8 +22,9 @@ from quantctl.steps.l4_allocation.kernels.engine import NATIVE, Engine, referenc
 from quantctl.steps.l4_allocation.kernels.equal_risk import equal_risk, lower_bound_refused, risk_budget
 from quantctl.steps.l4_allocation.kernels.equal_weight import equal_weight
 from quantctl.steps.l4_allocation.kernels.hrp import hrp
+from quantctl.steps.l4_allocation.kernels.max_sharpe import max_sharpe
+from quantctl.steps.l4_allocation.kernels.min_variance import min_variance
 from quantctl.steps.l4_allocation.kernels.problem import Attempt, Problem, Result
-from quantctl.steps.l4_allocation.kernels.quadratic import max_sharpe, min_variance
 
 Array = NDArray[np.float64]
 

@@ -8,35 +8,30 @@ from __future__ import annotations
 import numpy as np
 
 from quantctl.contracts.errors import InternalError
+from quantctl.steps.l4_allocation.kernels import linear
 from quantctl.steps.l4_allocation.kernels.problem import Problem
-
-_INFEASIBLE = 2
 
 
 def largest_excess(problem: Problem) -> float | None:
-    """Optimal value of the program above in the units of `problem`, or null if nothing is feasible."""
-    from scipy.optimize import linprog
+    """Optimal value of the program above in the units of `problem`, or null if nothing is feasible.
 
+    Raises InternalError `EXCESS_PROGRAM` where the solver has no answer.
+    """
     size, rows = problem.size, problem.rows
+    cost, matrix, limit = -problem.excess, rows.matrix, rows.limit
+    lower, upper, budget = problem.floors, problem.caps, np.ones((1, size))
     traded = problem.w_prev is not None and problem.turnover > 0.0
-    width = 2 * size if traded else size
-    cost = np.concatenate([-problem.excess, np.full(width - size, problem.turnover)])
-    matrix = np.zeros((len(rows.names), width))
-    matrix[:, :size] = rows.matrix
-    limit = rows.limit
-    if traded:
-        eye = np.eye(size)
-        matrix = np.vstack([matrix, np.hstack([eye, -eye]), np.hstack([-eye, -eye])])
-        limit = np.concatenate([limit, problem.w_prev, -problem.w_prev])  # type: ignore[operator]
-    budget = np.zeros((1, width))
-    budget[0, :size] = 1.0
-    bounds = [*zip(problem.floors, problem.caps, strict=True), *[(None, None)] * (width - size)]
-    found = linprog(
-        cost, matrix if len(limit) else None, limit if len(limit) else None, budget, [1.0], bounds,
-        method="highs-ds",
-    )  # fmt: skip
-    if found.status == _INFEASIBLE:
+    if problem.w_prev is not None and traded:
+        eye, free = np.eye(size), np.full(size, np.inf)
+        cost = np.concatenate([cost, np.full(size, problem.turnover)])
+        matrix = np.block([[matrix, np.zeros_like(matrix)], [eye, -eye], [-eye, -eye]])
+        limit = np.concatenate([limit, problem.w_prev, -problem.w_prev])
+        lower, upper = np.concatenate([lower, -free]), np.concatenate([upper, free])
+        budget = np.hstack([budget, np.zeros((1, size))])
+    given = (matrix, limit) if limit.size else (None, None)
+    found = linear.solve(cost, *given, budget, np.ones(1), (lower, upper))
+    if found.status == "infeasible":
         return None
-    if found.status != 0:
+    if found.value is None:
         raise InternalError("EXCESS_PROGRAM", f"the linear program of the excess ended as: {found.message}")
-    return -float(found.fun) - (problem.turnover * problem.exit_turnover if traded else 0.0)
+    return -found.value - (problem.turnover * problem.exit_turnover if traded else 0.0)

@@ -5,9 +5,9 @@ For min f(w) over 1'w = 1, l ≤ w ≤ u, G w ≤ h the check is
     ∇f(w) + ν 1 − λ_l + λ_u + G'λ = 0,   λ ≥ 0,   λ_j · slack_j = 0,   w feasible
 
 on the scaled problem. A kink c‖w − w_prev‖₁ adds ±c where a weight moved, anything in [−c, c] where it
-did not. Stationarity, complementarity and gap are relative to ‖∇f‖_∞ (for a ratio, to that of its
-numerator's term, since the two terms of ∇f cancel). Risk budgeting has
-no budget multiplier: its system is Σw − λ b/w + λ_u + G'λ = 0 (Richard & Roncalli 2019, Constrained
+did not. Stationarity, complementarity and gap are relative to the size of ∇f: ‖∇f‖_∞ of a variance, the
+larger of its two terms where risk and return cancel. Scaling is done with the two scalars of
+`scaling.py`; Σ is multiplied once and never copied. Risk budgeting has no budget multiplier: its system is Σw − λ b/w + λ_u + G'λ = 0 (Richard & Roncalli 2019, Constrained
 risk budgeting portfolios), and its stationarity is relative to λ b_i, atom by atom.
 
 Nothing here knows which solver, rung or start produced the point.
@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.steps.l4_allocation.kernels.problem import Kkt, Problem, Status
-from quantctl.steps.l4_allocation.kernels.scaling import scaled
+from quantctl.steps.l4_allocation.kernels.scaling import scale_of
 
 Array = NDArray[np.float64]
-Formulation = Literal["min_variance", "max_sharpe", "risk_budget"]
+Formulation = Literal["min_variance", "max_sharpe", "max_diversification", "mean_variance", "risk_budget"]
+RATIOS: tuple[Formulation, ...] = ("max_sharpe", "max_diversification")
 
 # primal violation, stationarity and dual sign (relative), complementarity and gap
 CLASSES: tuple[tuple[Status, float, float, float], ...] = (
@@ -45,6 +46,16 @@ class Multipliers(NamedTuple):
     barrier: float
 
 
+class Gradient(NamedTuple):
+    """∇f of the smooth part (N,), the weight of the kink, and the size of what stationarity balances:
+    a scalar, or (N,) for risk budgets. `worth` is |w|'size."""
+
+    smooth: Array
+    kink: float
+    size: float | Array
+    worth: float
+
+
 def check_kkt(
     problem: Problem,
     weights: Array,
@@ -52,41 +63,62 @@ def check_kkt(
     *,
     formulation: Formulation = "min_variance",
     budgets: Array | None = None,
+    risk_aversion: float = 1.0,
 ) -> Kkt:
     """Residuals and class of `weights` with `duals`.
 
     Parameters
     ----------
-    problem : in user units; it is scaled here
+    problem : in user units
     weights : ndarray of shape (N,)
     duals : constraint name -> multiplier on the scaled problem; absent names are 0
     formulation : whose objective is claimed to be optimal
     budgets : ndarray of shape (N,), positive, summing to 1; needed by `risk_budget`
+    risk_aversion : g of `mean_variance`
 
-    The class is `SOLVER_FAILED` where neither accuracy class of the ladder is met. O(N² + R N).
+    The class is `SOLVER_FAILED` where neither accuracy class of the ladder is met. One product with Σ:
+    O(N² + R N).
     """
-    of_budgets = formulation == "risk_budget"
-    unit = problem if of_budgets else scaled(problem, turnover_in_returns=formulation == "max_sharpe")
-    if not np.isfinite(weights).all() or (of_budgets and not (weights > 0.0).all()):
-        return Kkt(np.inf, np.inf, np.inf, np.inf, "SOLVER_FAILED")
-    lam = read_duals(unit, duals)
-    primal = primal_violation(unit, weights)
-    size = np.ones(unit.size)
-    if of_budgets:
-        gradient, kink = _risk_budget_gradient(unit, weights, lam.barrier, budgets)
-        assert budgets is not None
-        size = lam.barrier * budgets / weights
+    lam = read_duals(problem, duals)
+    return judge(problem, weights, lam, formulation, budgets=budgets, risk_aversion=risk_aversion)
+
+
+def judge(
+    problem: Problem,
+    weights: Array,
+    lam: Multipliers,
+    formulation: Formulation,
+    *,
+    budgets: Array | None = None,
+    risk_aversion: float = 1.0,
+) -> Kkt:
+    """`check_kkt` of multipliers that already stand in the order of `problem`."""
+    failed = Kkt(np.inf, np.inf, np.inf, np.inf, "SOLVER_FAILED")
+    if not np.isfinite(weights).all():
+        return failed
+    if formulation == "risk_budget":
+        if not (weights > 0.0).all():
+            return failed
+        gradient = _risk_budget_gradient(problem, weights, lam.barrier, budgets)
         lam = lam._replace(budget=0.0)
     else:
-        gradient, kink = gradient_of(unit, weights, formulation)
-        size = size * max(_magnitude(unit, weights, gradient, formulation), 1e-300)
-    worth = max(float(np.abs(weights) @ size), 1e-300)
-    stationarity = _stationarity(unit, weights, gradient, kink, lam)
+        found = gradient_of(problem, weights, formulation, risk_aversion)
+        if found is None:
+            return failed
+        gradient = found
+    rows = problem.rows
+    below, above = weights - problem.floors, problem.caps - weights
+    slack = rows.limit - rows.matrix @ weights
+    primal = max(
+        0.0, abs(float(weights.sum()) - 1.0), -float(below.min()), -float(above.min()),
+        -float(slack.min()) if slack.size else 0.0,
+    )  # fmt: skip
+    stationarity = _stationarity(problem, weights, gradient, lam)
     sign = max((-float(v.min()) for v in (lam.lower, lam.upper, lam.rows) if v.size), default=0.0)
-    dual = max(float((np.abs(stationarity) / size).max()), sign / float(size.max()))
-    products = _products(unit, weights, lam)
-    complementarity = float(np.abs(products).max()) / worth
-    gap = abs(float(products.sum())) / worth
+    dual = max(float((np.abs(stationarity) / gradient.size).max()), sign / float(np.max(gradient.size)))
+    products = np.concatenate([lam.lower * below, lam.upper * above, lam.rows * slack])
+    complementarity = float(np.abs(products).max()) / gradient.worth
+    gap = abs(float(products.sum())) / gradient.worth
     return Kkt(primal, dual, complementarity, gap, _class_of(primal, dual, complementarity, gap))
 
 
@@ -148,27 +180,37 @@ def active_names(problem: Problem, weights: Array, tolerance: float = 1e-9) -> t
     )
 
 
-def gradient_of(problem: Problem, weights: Array, formulation: Formulation) -> tuple[Array, float]:
-    """∇f of the smooth part and the weight c of the kink, for a scaled `problem`.
+def gradient_of(
+    problem: Problem, weights: Array, formulation: Formulation, risk_aversion: float = 1.0
+) -> Gradient | None:
+    """∇f, kink and size in scaled units; null where a ratio's numerator is not positive.
 
-    min_variance : f = w'Σw + γm‖w‖²;  max_sharpe : f = −ln of the ratio of the penalised problem.
+    min_variance : f = w'Σ'w + γ‖w‖²;  mean_variance : f = (½g w'Σw − (μ−rf)'w + γm‖w‖²)/s_μ
+    max_sharpe, max_diversification : f = −ln of the ratio, whose units cancel
     """
-    pressed = problem.cov @ weights + problem.l2 * problem.mean_variance * weights
-    if formulation == "min_variance":
-        return 2.0 * pressed, problem.turnover * problem.mean_variance
-    numerator = net_excess(problem, weights)
-    if numerator <= 0.0:
-        return np.full(problem.size, np.inf), 0.0
-    gradient = pressed / float(weights @ pressed) - problem.excess / numerator
-    return gradient, problem.turnover / numerator
+    scale = scale_of(problem)
+    if formulation == "mean_variance":
+        pressed = risk_aversion * (problem.cov @ weights) + 2.0 * problem.l2 * scale.variance * weights
+        smooth = (pressed - problem.excess) / scale.excess
+        size = max(float(np.abs(pressed).max()), float(np.abs(problem.excess).max())) / scale.excess
+        return _sized(smooth, problem.turnover / scale.excess, size, weights)
+    pressed = problem.cov @ weights / scale.variance
+    if formulation == "max_diversification":
+        gain, kink, numerator = problem.volatilities, 0.0, float(problem.volatilities @ weights)
+    else:
+        pressed += problem.l2 * weights
+        if formulation == "min_variance":
+            return _sized(2.0 * pressed, problem.turnover, 2.0 * float(np.abs(pressed).max()), weights)
+        gain, kink, numerator = problem.excess, problem.turnover, net_excess(problem, weights)
+    if not numerator > 0.0:
+        return None
+    smooth = pressed / float(weights @ pressed) - gain / numerator
+    return _sized(smooth, kink / numerator, float(np.abs(gain).max()) / numerator, weights)
 
 
-def _magnitude(problem: Problem, weights: Array, gradient: Array, formulation: Formulation) -> float:
-    """Size of what stationarity balances; a ratio's two terms cancel at the tangency portfolio."""
-    if formulation != "max_sharpe":
-        return float(np.abs(gradient).max())
-    numerator = net_excess(problem, weights)
-    return float(np.abs(problem.excess).max()) / numerator if numerator > 0.0 else np.inf
+def _sized(smooth: Array, kink: float, size: float, weights: Array) -> Gradient:
+    size = max(size, 1e-300)
+    return Gradient(smooth, kink, size, max(size * float(np.abs(weights).sum()), 1e-300))
 
 
 def net_excess(problem: Problem, weights: Array) -> float:
@@ -182,30 +224,24 @@ def net_excess(problem: Problem, weights: Array) -> float:
 
 def _risk_budget_gradient(
     problem: Problem, weights: Array, barrier: float, budgets: Array | None
-) -> tuple[Array, float]:
+) -> Gradient:
     if budgets is None:
         raise ValueError("risk_budget is checked against budgets")
-    return problem.cov @ weights / problem.mean_variance - barrier * budgets / weights, 0.0
+    size = barrier * budgets / weights
+    smooth = problem.cov @ weights / problem.mean_variance - size
+    return Gradient(smooth, 0.0, size, max(float(np.abs(weights) @ size), 1e-300))
 
 
-def _stationarity(problem: Problem, weights: Array, gradient: Array, kink: float, lam: Multipliers) -> Array:
-    residual = gradient + lam.budget - lam.lower + lam.upper + problem.rows.matrix.T @ lam.rows
+def _stationarity(problem: Problem, weights: Array, gradient: Gradient, lam: Multipliers) -> Array:
+    residual = gradient.smooth + lam.budget - lam.lower + lam.upper
+    if lam.rows.size:
+        residual += lam.rows @ problem.rows.matrix
+    kink = gradient.kink
     if problem.w_prev is None or kink == 0.0:
         return residual
     moved = weights - problem.w_prev
     slope = np.where(np.abs(moved) > MOVED, kink * np.sign(moved), np.clip(-residual, -kink, kink))
     return np.asarray(residual + slope)
-
-
-def _products(problem: Problem, weights: Array, lam: Multipliers) -> Array:
-    rows = problem.rows
-    return np.concatenate(
-        [
-            lam.lower * (weights - problem.floors),
-            lam.upper * (problem.caps - weights),
-            lam.rows * (rows.limit - rows.matrix @ weights),
-        ]
-    )
 
 
 def _class_of(primal: float, dual: float, complementarity: float, gap: float) -> Status:

@@ -6,7 +6,7 @@ units of the mean variance and c (`turnover`) as each profile states.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +21,8 @@ Status = Literal[
     "OPTIMAL", "OPTIMAL_REDUCED_ACCURACY", "INFEASIBLE", "NON_POSITIVE_EXCESS",
     "DEGENERATE_INPUT", "INSUFFICIENT_HISTORY", "SOLVER_FAILED",
 ]  # fmt: skip
+SYMMETRIC = 1e-12
+TILE = 128
 ACCEPTED: tuple[Status, ...] = ("OPTIMAL", "OPTIMAL_REDUCED_ACCURACY")
 
 
@@ -95,10 +97,15 @@ class Problem:
         """Number of atoms N."""
         return int(self.cov.shape[0])
 
-    @property
+    @cached_property
     def mean_variance(self) -> float:
         """m = tr Σ / N, the unit of the penalties."""
-        return float(np.trace(self.cov)) / self.size
+        return float(self.cov.diagonal().sum()) / self.size
+
+    @cached_property
+    def volatilities(self) -> Array:
+        """√diag Σ, annual."""
+        return np.sqrt(self.cov.diagonal())
 
     @property
     def floors(self) -> Array:
@@ -112,7 +119,7 @@ class Problem:
         assert self.upper is not None
         return self.upper
 
-    @property
+    @cached_property
     def excess(self) -> Array:
         """μ − rf; raises `PROBLEM_INVALID` without `mu`."""
         if self.mu is None:
@@ -127,6 +134,14 @@ class Problem:
     def without_beta(self) -> Problem:
         """The same problem without its beta row."""
         return replace(self, beta=None)
+
+
+def derived(problem: Problem, **changes: Any) -> Problem:
+    """`problem` with some fields replaced by values known to be valid: nothing is copied or checked."""
+    new = object.__new__(Problem)
+    for each in fields(Problem):
+        _set(new, each.name, changes.get(each.name, getattr(problem, each.name)))
+    return new
 
 
 @dataclass(frozen=True)
@@ -231,12 +246,23 @@ def _vector(values: Any, size: int, name: str) -> Array:
 def _check_covariance(cov: Array) -> None:
     if cov.ndim != 2 or cov.shape[0] != cov.shape[1] or cov.shape[0] == 0:
         raise _invalid("cov", f"shape {cov.shape}, expected (N, N) with N > 0")
-    if not np.isfinite(cov).all():
+    largest = max(float(cov.max()), -float(cov.min()))
+    if not np.isfinite(largest):  # NaN and infinities show in the extremes
         raise _invalid("cov", "not finite")
-    if np.abs(cov - cov.T).max() > 1e-12 * np.abs(cov).max():
+    if _asymmetry(cov) > SYMMETRIC * largest:
         raise _invalid("cov", "not symmetric")
-    if not (np.diag(cov) > 0.0).all():
+    if not (cov.diagonal() > 0.0).all():
         raise _invalid("cov", "a variance is not positive")
+
+
+def _asymmetry(cov: Array) -> float:
+    """max |Σ − Σ'|, tile by tile of the upper triangle: no temporary of order N², no column strides."""
+    size, worst = len(cov), 0.0
+    for i in range(0, size, TILE):
+        for j in range(i, size, TILE):
+            gap = cov[i : i + TILE, j : j + TILE] - cov[j : j + TILE, i : i + TILE].T
+            worst = max(worst, float(gap.max()), -float(gap.min()))
+    return worst
 
 
 def _checked_group(group: Group, size: int) -> Group:

@@ -1,138 +1,190 @@
-"""Minimum variance and maximum Sharpe ratio: the two quadratic profiles.
+"""The climb that the quadratic profiles share: rung after rung of the ladder, each claim judged.
 
-Both are solved by their reference formulation on the scaled problem, judged by `check_kkt`, and
-returned in user units. See `reference.py` for the formulas.
+    closed_form → fast (active set) → ipm → polish (active set on the sets of the ipm) → clarabel → certificate
+
+A profile gives its `Program` and the name of its formulation; `check_kkt` never sees the rung. Where all
+rungs fail, an empty feasible set is proven by a certificate, or the status is SOLVER_FAILED.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from quantctl.steps.l4_allocation.kernels import active_set, conic, interior_point
 from quantctl.steps.l4_allocation.kernels.certificate import explain_infeasibility
-from quantctl.steps.l4_allocation.kernels.engine import NATIVE, Engine
-from quantctl.steps.l4_allocation.kernels.excess import largest_excess
+from quantctl.steps.l4_allocation.kernels.closed_form import two_atoms
+from quantctl.steps.l4_allocation.kernels.engine import Engine, Rung
 from quantctl.steps.l4_allocation.kernels.formulations import Formulations
 from quantctl.steps.l4_allocation.kernels.kkt import (
+    RATIOS,
     Formulation,
-    Multipliers,
     active_names,
-    check_kkt,
+    judge,
     name_duals,
     net_excess,
 )
-from quantctl.steps.l4_allocation.kernels.problem import Attempt, Problem, Result
-from quantctl.steps.l4_allocation.kernels.scaling import scaled
+from quantctl.steps.l4_allocation.kernels.problem import ACCEPTED, Attempt, Kkt, Problem, Result
+from quantctl.steps.l4_allocation.kernels.program import Optimum, Program
 
 Array = NDArray[np.float64]
+Posed = Callable[[Formulations], Optimum]
+Refusal = Callable[[], Result | None]
 
-# A ratio whose best numerator is this small beside the largest excess return is not positive.
-POSITIVE = 1e-12
 
+@dataclass
+class Climb:
+    """One profile's way up the ladder.
 
-def min_variance(problem: Problem, engine: Engine = NATIVE) -> Result:
-    """min w'Σw + γm‖w‖² + cm‖w − w_prev‖₁ over budget, bounds, groups and beta row.
-
-    Statuses: OPTIMAL, OPTIMAL_REDUCED_ACCURACY, INFEASIBLE (with certificate), SOLVER_FAILED.
-    `engine` : the rungs that may run.
+    program : the profile in common form; posed : its readable formulation, for an engine with reference
+    start : weights (N,) near the optimum, or null; refuses : what may end the climb with a status of the
+        profile's own, asked once the fast kernel has no accepted point
     """
-    single = _single_atom(problem, "min_variance")
-    if single is not None:
-        return single
-    solution = (engine.reference or Formulations()).min_variance(scaled(problem))
-    if solution.weights is None or solution.multipliers is None:
-        return _without_point(problem, solution.outcome, solution.iterations)
-    return judged(problem, solution.weights, solution.multipliers, "min_variance", solution.iterations)
 
+    problem: Problem
+    formulation: Formulation
+    program: Program
+    posed: Posed
+    engine: Engine
+    start: Array | None = None
+    risk_aversion: float = 1.0
+    refuses: Refusal | None = None
+    attempts: list[Attempt] = field(default_factory=list)
 
-def max_sharpe(problem: Problem, engine: Engine = NATIVE) -> Result:
-    """max ((μ−rf)'w − c(‖w−w_prev‖₁ + v))/√(w'(Σ+γmI)w): a true ratio, over the same constraints.
+    def run(self) -> Result:
+        """The accepted result, or the typed failure with all attempts."""
+        if self.problem.size == 1:
+            return self._single_atom()
+        result = self._closed_form() or self._fast()
+        if result is None and self.refuses:
+            result = self.refuses()
+        return result or self._interior() or self._conic() or self._without_point()
 
-    Statuses as `min_variance`, and NON_POSITIVE_EXCESS where the largest numerator, found first by a
-    linear program, is at most 1e-12 of the largest |μ − rf|: no weights of a negative ratio exist.
-    `notes` holds the ratio with and without γ, annual.
-    """
-    unit = scaled(problem, turnover_in_returns=True)
-    best = largest_excess(unit)
-    if best is None:
-        return _without_point(problem, "infeasible", 0)
-    if best <= POSITIVE:
-        scale = float(np.abs(problem.excess).max())
-        return Result(
-            None, "NON_POSITIVE_EXCESS", notes={"largest_excess": best * scale},
-            attempts=(Attempt("excess", "NON_POSITIVE_EXCESS", "NON_POSITIVE_EXCESS"),),
+    def _closed_form(self) -> Result | None:
+        if self.problem.size != 2 or not self.engine.has("closed_form"):
+            return None
+        found = two_atoms(self.program)
+        return None if found is None else self._judged("closed_form", found)
+
+    def _fast(self) -> Result | None:
+        if not self.engine.has("fast"):
+            return None
+        return self._judged("fast", active_set.solve(self.program, self.start))
+
+    def _interior(self) -> Result | None:
+        """The interior point; its sets start the active set where it is not exact itself."""
+        if not self.engine.has("ipm"):
+            return None
+        found = interior_point.solve(self.program)
+        if found.outcome == "infeasible" and (proven := explain_infeasibility(self.problem)) is not None:
+            self.attempts.append(Attempt("ipm", "infeasible", "INFEASIBLE", found.iterations, found.factorisations))
+            return self._infeasible(proven)
+        result = self._judged("ipm", found)
+        if result is not None and result.status == "OPTIMAL":
+            return result
+        if self.engine.has("polish") and found.weights is not None and found.multipliers is not None:
+            rows = found.multipliers.rows > self.program.limit - self.program.rows @ found.weights
+            polished = self._judged("polish", active_set.solve(self.program, found.weights, rows))
+            if polished is not None:
+                return polished
+        return result
+
+    def _conic(self) -> Result | None:
+        if not self.engine.has("clarabel"):
+            return None
+        posed = self.engine.reference
+        return self._judged("clarabel", conic.solve(self.program) if posed is None else self.posed(posed))
+
+    def _judged(self, rung: Rung, found: Optimum) -> Result | None:
+        """The result of a claim, clipped to its bounds, if `check_kkt` accepts it."""
+        work = found.iterations, found.factorisations
+        if found.weights is None or found.multipliers is None:
+            self.attempts.append(Attempt(rung, found.outcome, found.outcome.upper(), *work))
+            return None
+        problem = self.problem
+        weights = np.minimum(np.maximum(found.weights, problem.floors), problem.caps)
+        lam = found.multipliers._replace(
+            lower=np.maximum(found.multipliers.lower, 0.0), upper=np.maximum(found.multipliers.upper, 0.0),
+            rows=np.maximum(found.multipliers.rows, 0.0),
         )  # fmt: skip
-    single = _single_atom(problem, "max_sharpe")
-    if single is not None:
-        return single
-    solution = (engine.reference or Formulations()).max_sharpe(unit)
-    if solution.weights is None or solution.multipliers is None:
-        return _without_point(problem, solution.outcome, solution.iterations)
-    return judged(problem, solution.weights, solution.multipliers, "max_sharpe", solution.iterations)
+        kkt = judge(problem, weights, lam, self.formulation, risk_aversion=self.risk_aversion)
+        code = None if kkt.status in ACCEPTED else kkt.status
+        self.attempts.append(Attempt(rung, kkt.status, code, *work, kkt.residuals()))
+        if kkt.status not in ACCEPTED:
+            return None
+        return self._result(weights, kkt, name_duals(problem, lam))
+
+    def _result(self, weights: Array, kkt: Kkt | None, duals: dict[str, float]) -> Result:
+        status = "OPTIMAL" if kkt is None else kkt.status
+        objective, penalised = objectives(self.problem, weights, self.formulation, self.risk_aversion)
+        ratio = self.formulation in RATIOS
+        return Result(
+            weights, status, objective, penalised, kkt, duals, active_names(self.problem, weights),
+            tuple(self.attempts),
+            warnings=("OPTIMAL_REDUCED_ACCURACY",) if status != "OPTIMAL" else (),
+            notes={"ratio": objective, "ratio_penalised": penalised} if ratio else {},
+        )  # fmt: skip
+
+    def _single_atom(self) -> Result:
+        """One atom takes everything, if the rows permit and the profile does not refuse."""
+        certificate = explain_infeasibility(self.problem)
+        if certificate is not None:
+            attempt = Attempt("closed_form", "INFEASIBLE", "INFEASIBLE")
+            return Result(None, "INFEASIBLE", attempts=(attempt,), certificate=certificate)
+        refused = self.refuses() if self.refuses else None
+        if refused is not None:
+            return refused
+        self.attempts.append(Attempt("closed_form", "OPTIMAL"))
+        return self._result(np.ones(1), None, {})
+
+    def _without_point(self) -> Result:
+        """Infeasible with a verified certificate, or else a failure of the solvers: nothing in between."""
+        certificate = explain_infeasibility(self.problem)
+        if certificate is None:
+            return Result(None, "SOLVER_FAILED", attempts=tuple(self.attempts))
+        return self._infeasible(certificate)
+
+    def _infeasible(self, certificate: dict[str, Any]) -> Result:
+        self.attempts.append(Attempt("certificate", "INFEASIBLE", certificate["code"]))
+        return Result(None, "INFEASIBLE", attempts=tuple(self.attempts), certificate=certificate)
 
 
-def judged(
-    problem: Problem,
-    weights: Array,
-    multipliers: Multipliers,
-    formulation: Formulation,
-    iterations: int,
-    rung: str = "clarabel",
-) -> Result:
-    """The result of a claimed optimum: clipped to its bounds, then judged by `check_kkt`."""
-    clipped = np.clip(weights, problem.floors, problem.caps)
-    lam = multipliers._replace(
-        lower=np.maximum(multipliers.lower, 0.0),
-        upper=np.maximum(multipliers.upper, 0.0),
-        rows=np.maximum(multipliers.rows, 0.0),
-    )
-    duals = name_duals(problem, lam)
-    kkt = check_kkt(problem, clipped, duals, formulation=formulation)
-    attempt = Attempt(rung, kkt.status, None, iterations, 0, kkt.residuals())
-    if kkt.status == "SOLVER_FAILED":
-        return Result(None, "SOLVER_FAILED", kkt=kkt, attempts=(attempt,))
-    objective, penalised = _objectives(problem, clipped, formulation)
-    return Result(
-        clipped, kkt.status, objective, penalised, kkt, duals, active_names(problem, clipped), (attempt,),
-        warnings=("OPTIMAL_REDUCED_ACCURACY",) if kkt.status != "OPTIMAL" else (),
-        notes={"ratio": objective, "ratio_penalised": penalised} if formulation == "max_sharpe" else {},
+def program_of(
+    problem: Problem, scale: float, ridge: float, gain: Array, kink: float, *, ratio: bool
+) -> Program:
+    """The common form over the bounds, rows and previous weights of `problem`."""
+    traded = kink > 0.0 and problem.w_prev is not None
+    rows = problem.rows
+    return Program(
+        problem.cov, scale, ridge, gain, ratio, problem.floors, problem.caps, rows.matrix, rows.limit,
+        kink if traded else 0.0, problem.w_prev if traded else None, problem.exit_turnover if traded else 0.0,
     )  # fmt: skip
 
 
-def _objectives(problem: Problem, weights: Array, formulation: Formulation) -> tuple[float, float]:
+def claimed(solution: object) -> Optimum:
+    """A solution of a readable formulation as the claim of a solver."""
+    found: Any = solution
+    return Optimum(found.outcome, found.iterations, 0, found.weights, found.multipliers)
+
+
+def objectives(
+    problem: Problem, weights: Array, formulation: Formulation, risk_aversion: float = 1.0
+) -> tuple[float, float]:
     """Value without and with penalties, in user units."""
     variance = float(weights @ problem.cov @ weights)
     ridge = problem.l2 * problem.mean_variance * float(weights @ weights)
+    traded = 0.0 if problem.w_prev is None else float(np.abs(weights - problem.w_prev).sum())
+    if formulation == "max_diversification":
+        ratio = float(problem.volatilities @ weights) / variance**0.5
+        return ratio, ratio
     if formulation == "max_sharpe":
         gross, net = float(problem.excess @ weights), net_excess(problem, weights)
         return gross / variance**0.5, net / (variance + ridge) ** 0.5
-    traded = 0.0 if problem.w_prev is None else float(np.abs(weights - problem.w_prev).sum())
+    if formulation == "mean_variance":
+        utility = 0.5 * risk_aversion * variance - float(problem.excess @ weights)
+        return utility, utility + ridge + problem.turnover * traded
     return variance, variance + ridge + problem.turnover * problem.mean_variance * traded
-
-
-def _single_atom(problem: Problem, formulation: Formulation) -> Result | None:
-    """Rung 1: one atom takes everything, if the rows permit."""
-    if problem.size > 1:
-        return None
-    certificate = explain_infeasibility(problem)
-    if certificate is not None:
-        return _infeasible(certificate, (Attempt("closed_form", "INFEASIBLE", "INFEASIBLE"),))
-    weights = np.ones(1)
-    objective, penalised = _objectives(problem, weights, formulation)
-    return Result(
-        weights, "OPTIMAL", objective, penalised, active=active_names(problem, weights),
-        attempts=(Attempt("closed_form", "OPTIMAL"),),
-    )  # fmt: skip
-
-
-def _without_point(problem: Problem, outcome: str, iterations: int) -> Result:
-    """Infeasible with a verified certificate, or else a failure of the solver: nothing in between."""
-    attempts = (Attempt("clarabel", outcome, outcome.upper(), iterations),)
-    certificate = explain_infeasibility(problem)
-    if certificate is None:
-        return Result(None, "SOLVER_FAILED", attempts=attempts)
-    return _infeasible(certificate, (*attempts, Attempt("certificate", "INFEASIBLE", certificate["code"])))
-
-
-def _infeasible(certificate: dict[str, object], attempts: tuple[Attempt, ...]) -> Result:
-    return Result(None, "INFEASIBLE", attempts=attempts, certificate=certificate)

@@ -1,7 +1,7 @@
 """atomic_200: a whole atomic run of 200 symbols x 800 daily bars, CPU of its process tree and peak memory.
 
 Interpreter start, imports, durable checkpoints, gates, ledger and report are included. `warm` has the
-null tables; `cold` is measured with an empty cache. Bytecode is cached, as on any machine that ran the
+null tables; `cold` is measured with an empty cache. The reference engine has its own line. Bytecode is cached, as on any machine that ran the
 command before, even if this environment forbids to write it. Where the time goes stands below the claims.
 """
 
@@ -42,14 +42,17 @@ def market(data: Path) -> None:
     quantctl(data, "data", "candidates", "--profile", PROFILE)
 
 
-def measured(data: Path, repeats: int, *, cold: bool) -> tuple[list[float], list[float]]:
+def measured(
+    data: Path, repeats: int, *, cold: bool = False, engine: str = "native"
+) -> tuple[list[float], list[float]]:
     """CPU and memory of `repeats` runs; cold ones begin without the null tables."""
     seconds, megabytes = [], []
     for turn in range(repeats):
         if cold:
             shutil.rmtree(data / "cache", ignore_errors=True)
-        run_id = f"{'cold' if cold else 'warm'}_{turn}"
-        cpu, peak = quantctl(data, "run", "--profile", PROFILE, "--run-id", run_id)
+        run_id = f"{engine}_{'cold' if cold else 'warm'}_{turn}"
+        chosen = ("--set", f"allocation.engine={engine}")
+        cpu, peak = quantctl(data, *chosen, "run", "--profile", PROFILE, "--run-id", run_id)
         seconds.append(cpu)
         megabytes.append(peak)
     return seconds, megabytes
@@ -62,6 +65,11 @@ def stages(data: Path, run_id: str) -> str:
     return subprocess.run([*command, query], capture_output=True, text=True, check=True).stdout
 
 
+def workload(engine: str) -> str:
+    """What is run, in words."""
+    return f"200 symbols x 800 bars, engine {engine}, nine risk profiles, no walk-forward"
+
+
 def main() -> int:
     """Measure, print, and judge against the budget."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -71,14 +79,15 @@ def main() -> int:
         market(data)
         quantctl(data, "run", "--profile", PROFILE, "--run-id", "bytecode")
         cold, _ = measured(data, 1, cold=True)
-        warm, peak = measured(data, REPEATS, cold=False)
-        workload = "200 symbols x 800 bars, engine cvxpy, nine risk profiles, no walk-forward"
+        warm, peak = measured(data, REPEATS)
+        readable, _ = measured(data, REPEATS, engine="cvxpy")
         codes = [
-            Claim("atomic_200", workload, "CPU s", warm, goal=6.0, floor=6.0).emit(),
-            Claim("atomic_200_cold", workload, "CPU s", cold, goal=7.5, floor=7.5, cold=True).emit(),
-            Claim("atomic_rss", workload, "MB", peak, goal=400.0, floor=500.0).emit(),
+            Claim("atomic_200", workload("native"), "CPU s", warm, goal=3.0, floor=5.0).emit(),
+            Claim("atomic_200_cold", workload("native"), "CPU s", cold, goal=4.5, floor=6.5, cold=True).emit(),
+            Claim("atomic_200_cvxpy", workload("cvxpy"), "CPU s", readable, goal=6.0, floor=6.0).emit(),
+            Claim("atomic_rss", workload("native"), "MB", peak, goal=400.0, floor=500.0).emit(),
         ]
-        print(stages(data, "warm_0"))
+        print(stages(data, "native_warm_0"))
     return max(codes)
 
 

@@ -1,8 +1,9 @@
 """atomic_200: a whole atomic run of 200 symbols x 800 daily bars, CPU of its process tree and peak memory.
 
 Interpreter start, imports, durable checkpoints, gates, ledger and report are included. `warm` has the
-null tables; `cold` is measured with an empty cache. The reference engine has its own line. Bytecode is cached, as on any machine that ran the
-command before, even if this environment forbids to write it. Where the time goes stands below the claims.
+null tables; `cold` is measured with an empty cache. The reference engine has its own line. Bytecode is
+cached, as on any machine that ran the command before, even if this environment forbids to write it.
+Where the time goes stands below the claims.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ def main() -> int:
         readable, _ = measured(data, REPEATS, engine="cvxpy")
         codes = [
             Claim("atomic_200", workload("native"), "CPU s", warm, goal=3.0, floor=5.0).emit(),
-            Claim("atomic_200_cold", workload("native"), "CPU s", cold, goal=4.5, floor=6.5, cold=True).emit(),
+            Claim(
+                "atomic_200_cold", workload("native"), "CPU s", cold, goal=4.5, floor=6.5, cold=True
+            ).emit(),
             Claim("atomic_200_cvxpy", workload("cvxpy"), "CPU s", readable, goal=6.0, floor=6.0).emit(),
             Claim("atomic_rss", workload("native"), "MB", peak, goal=400.0, floor=500.0).emit(),
         ]

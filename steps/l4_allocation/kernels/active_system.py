@@ -18,10 +18,12 @@ Everything is in units of Σ: Q/scale = Σ + (ridge/scale) I, so the matrix is n
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from quantctl.steps.l4_allocation.kernels.pieces import Partition, Pieces, Point
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -32,44 +34,31 @@ DEPENDENT = 1e-10
 ELASTIC = 1e-9
 
 
-class Curvature(Protocol):
-    """A positive definite matrix as the iteration sees it: Q + damping · diag Q."""
-
-    diagonal: Array
-    damping: float
-
-    def press(self, weights: Array) -> Array:
-        """(Q + damping · diag Q) w."""
-
-    def invert(self, free: Index, sides: Array) -> Array | None:
-        """Q_FF⁻¹ `sides`, or null where Q_FF is not positive definite."""
-
-
 class Dense:
     """Σ + ρ I, factorised by LAPACK; the factor of the last free set is kept."""
 
     def __init__(self, cov: Array, ridge: float) -> None:
         self.cov, self.ridge = cov, ridge
         self.diagonal = cov.diagonal() + ridge
-        self.factorisations, self.damping = 0, 0.0
-        self._key: tuple[float, bytes] = (0.0, b"")
+        self.factorisations = 0
+        self._key = b""
         self._factor: Array | None = None
 
     def press(self, weights: Array) -> Array:
-        """(Q + damping · diag Q) w. O(N²)."""
+        """Q w. O(N²)."""
         pressed = self.cov @ weights
         if self.ridge:
             pressed += self.ridge * weights
-        return pressed + self.damping * self.diagonal * weights if self.damping else pressed
+        return pressed
 
     def invert(self, free: Index, sides: Array) -> Array | None:
         """Q_FF⁻¹ `sides`. O(|F|³/3) where the free set is new, else O(|F|²) per side."""
         potrf, potrs = lapack()
-        key = (self.damping, free.tobytes())
+        key = free.tobytes()
         if key != self._key:
             block = self.cov.copy() if free.size == self.diagonal.size else self.cov[free[:, None], free]
-            if self.ridge or self.damping:
-                block.flat[:: free.size + 1] += self.ridge + self.damping * self.diagonal[free]
+            if self.ridge:
+                block.flat[:: free.size + 1] += self.ridge
             factor, failed = potrf(block.T, lower=1, clean=0, overwrite_a=1)
             self.factorisations += 1
             self._key, self._factor = key, None if failed else factor
@@ -78,51 +67,59 @@ class Dense:
         return np.asarray(potrs(self._factor, sides, lower=1)[0])
 
 
-class Claim(NamedTuple):
-    """The point of one partition: weights (N,), Q w, t, ν, λ of the active rows, and whether rows gave."""
+def claim(dense: Dense, pieces: Pieces, partition: Partition, tilt: float) -> tuple[Point, bool] | None:
+    """The point of a partition and whether its rows gave, or null where it has no equations to solve.
 
-    weights: Array
-    pressed: Array
-    tilt: float
-    budget: float
-    rows: Array
-    elastic: bool
-
-
-def bordered(
-    curvature: Curvature, free: Index, fixed: Array, gain: Array, normals: Array, level: Array,
-    constant: float | None, tilt: float,
-) -> Claim | None:  # fmt: skip
-    """The point of a partition, or null where its matrix fails. See the module's formulas.
-
-    fixed : (N,), weights of the fixed names and 0 on the free ones
-    gain : (N,), g less slopes;  normals : (1 + a, N), E';  level : (1 + a,), [1, h_a]
-    constant : k₀ of a ratio, or null for the additive form
     tilt : the t of the additive form, and of a ratio whose own equation has no positive root
     """
-    held = fixed.any()
-    load = curvature.press(fixed) if held else fixed
+    free = (partition.states & 1).nonzero()[0]
+    if not free.size:
+        return None
+    fixed = pieces.fixed(partition.states)
+    gain, constant = pieces.tilted(partition.states)
+    chosen = np.concatenate(([0], 1 + partition.rows.nonzero()[0]))
+    normals = pieces.normals[chosen]
+    load, rest = fixed, pieces.level[chosen]
+    if fixed.any():
+        load, rest = dense.press(fixed), rest - normals @ fixed
     border = normals[:, free]
     sides = np.empty((2 + len(border), free.size))
     sides[0], sides[1], sides[2:] = load[free], gain[free], border
-    solved = curvature.invert(free, sides.T)
+    solved = dense.invert(free, sides.T)
     if solved is None:
         return None
-    rest = level - normals @ fixed if held else level
     schur = border @ solved
-    multipliers, elastic = _multipliers(schur[:, 2:], schur[:, :2] + np.outer(rest, (1.0, 0.0)))
-    # w_F = −x₀ + t x₁ and y = −y₀ + t y₁, each column one solve
+    schur[:, 0] += rest
+    multipliers, elastic = _multipliers(schur[:, 2:], schur[:, :2])
+    # w_F = −path₀ + t path₁ and y = −multipliers₀ + t multipliers₁
     path = solved[:, :2] - solved[:, 2:] @ multipliers
-    if constant is not None:
-        still = -float(fixed @ load) + float(load[free] @ path[:, 0]) - float(rest @ multipliers[:, 0])
+    if pieces.program.ratio:
+        still = float(load[free] @ path[:, 0]) - float(rest @ multipliers[:, 0]) - float(fixed @ load)
         slope = constant + float(gain @ fixed) - float(load[free] @ path[:, 1])
         slope += float(rest @ multipliers[:, 1])
         root = -still / slope if slope != 0.0 else -1.0
         tilt = root if root > 0.0 else tilt
-    weights = fixed.copy()
+    weights = fixed
     weights[free] = tilt * path[:, 1] - path[:, 0]
     y = tilt * multipliers[:, 1] - multipliers[:, 0]
-    return Claim(weights, curvature.press(weights), tilt, float(y[0]), y[1:], elastic)
+    return Point(weights, dense.press(weights), tilt, float(y[0]), y[1:]), elastic
+
+
+def without_dependent(dense: Dense, pieces: Pieces, partition: Partition, rows: Array) -> Partition:
+    """The partition without rows that depend on the others; the weakest go, so no sign turns.
+
+    rows : λ of the active rows.
+    """
+    free = (partition.states & 1).nonzero()[0]
+    index = partition.rows.nonzero()[0]
+    border = pieces.normals[np.concatenate(([0], 1 + index))][:, free]
+    solved = dense.invert(free, border.T.copy())
+    assert solved is not None
+    strongest = np.concatenate(([0], 1 + np.argsort(-rows, kind="stable")))
+    kept = independent(border @ solved, strongest)
+    left = np.zeros_like(partition.rows)
+    left[index[kept[kept > 0] - 1]] = True
+    return Partition(partition.states, left)
 
 
 def independent(schur: Array, order: Index) -> Index:

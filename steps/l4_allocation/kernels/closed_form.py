@@ -10,9 +10,12 @@ of a is positive. A kink or an active row is left to the other rungs.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quantctl.steps.l4_allocation.kernels.kkt import Multipliers
 from quantctl.steps.l4_allocation.kernels.program import Optimum, Program
+
+Array = NDArray[np.float64]
 
 
 def two_atoms(program: Program) -> Optimum | None:
@@ -42,7 +45,7 @@ def _unbounded(program: Program) -> float | None:
     return first / (first + second) if first + second > 0.0 else None
 
 
-def _multipliers(program: Program, weights: np.ndarray) -> Multipliers:
+def _multipliers(program: Program, weights: Array) -> Multipliers:
     """The budget's from the freer name; what is left over belongs to the bound of the other."""
     pressed = program.press(weights)
     gradient = pressed - program.gain
@@ -52,5 +55,6 @@ def _multipliers(program: Program, weights: np.ndarray) -> Multipliers:
     left = gradient - gradient[int(np.argmax(room))]
     budget = -float(gradient[int(np.argmax(room))])
     at_lower = weights - program.lower <= program.upper - weights
-    lower, upper = np.where(at_lower, left, 0.0), np.where(at_lower, 0.0, -left)
-    return Multipliers(budget, np.maximum(lower, 0.0), np.maximum(upper, 0.0), np.zeros(len(program.limit)), 0.0)
+    lower = np.maximum(np.where(at_lower, left, 0.0), 0.0)
+    upper = np.maximum(np.where(at_lower, 0.0, -left), 0.0)
+    return Multipliers(budget, lower, upper, np.zeros(len(program.limit)), 0.0)

@@ -28,8 +28,11 @@ def largest_excess(problem: Problem) -> float | None:
         limit = np.concatenate([limit, problem.w_prev, -problem.w_prev])
         lower, upper = np.concatenate([lower, -free]), np.concatenate([upper, free])
         budget = np.hstack([budget, np.zeros((1, size))])
-    given = (matrix, limit) if limit.size else (None, None)
-    found = linear.solve(cost, *given, budget, np.ones(1), (lower, upper))
+    bounds = (lower, upper)
+    if limit.size:
+        found = linear.solve(cost, matrix, limit, budget, np.ones(1), bounds)
+    else:
+        found = linear.solve(cost, equality=budget, level=np.ones(1), bounds=bounds)
     if found.status == "infeasible":
         return None
     if found.value is None:

@@ -7,8 +7,9 @@ For min f(w) over 1'w = 1, l ≤ w ≤ u, G w ≤ h the check is
 on the scaled problem. A kink c‖w − w_prev‖₁ adds ±c where a weight moved, anything in [−c, c] where it
 did not. Stationarity, complementarity and gap are relative to the size of ∇f: ‖∇f‖_∞ of a variance, the
 larger of its two terms where risk and return cancel. Scaling is done with the two scalars of
-`scaling.py`; Σ is multiplied once and never copied. Risk budgeting has no budget multiplier: its system is Σw − λ b/w + λ_u + G'λ = 0 (Richard & Roncalli 2019, Constrained
-risk budgeting portfolios), and its stationarity is relative to λ b_i, atom by atom.
+`scaling.py`; Σ is multiplied once and never copied. Risk budgeting has no budget multiplier: its system
+is Σw − λ b/w + λ_u + G'λ = 0 (Richard & Roncalli 2019, Constrained risk budgeting portfolios), and its
+stationarity is relative to λ b_i, atom by atom.
 
 Nothing here knows which solver, rung or start produced the point.
 """

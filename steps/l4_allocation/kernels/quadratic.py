@@ -1,6 +1,6 @@
 """The climb that the quadratic profiles share: rung after rung of the ladder, each claim judged.
 
-    closed_form → fast (active set) → ipm → polish (active set on the sets of the ipm) → clarabel → certificate
+    closed_form → fast (active set) → ipm → polish (active set on the ipm's sets) → clarabel → certificate
 
 A profile gives its `Program` and the name of its formulation; `check_kkt` never sees the rung. Where all
 rungs fail, an empty feasible set is proven by a certificate, or the status is SOLVER_FAILED.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from quantctl.steps.l4_allocation.kernels.kkt import (
 )
 from quantctl.steps.l4_allocation.kernels.problem import ACCEPTED, Attempt, Kkt, Problem, Result
 from quantctl.steps.l4_allocation.kernels.program import Optimum, Program
+
+if TYPE_CHECKING:
+    from quantctl.steps.l4_allocation.kernels.reference import Solution
 
 Array = NDArray[np.float64]
 Posed = Callable[[Formulations], Optimum]
@@ -81,7 +84,8 @@ class Climb:
             return None
         found = interior_point.solve(self.program)
         if found.outcome == "infeasible" and (proven := explain_infeasibility(self.problem)) is not None:
-            self.attempts.append(Attempt("ipm", "infeasible", "INFEASIBLE", found.iterations, found.factorisations))
+            work = found.iterations, found.factorisations
+            self.attempts.append(Attempt("ipm", "infeasible", "INFEASIBLE", *work))
             return self._infeasible(proven)
         result = self._judged("ipm", found)
         if result is not None and result.status == "OPTIMAL":
@@ -165,10 +169,9 @@ def program_of(
     )  # fmt: skip
 
 
-def claimed(solution: object) -> Optimum:
+def claimed(solution: Solution) -> Optimum:
     """A solution of a readable formulation as the claim of a solver."""
-    found: Any = solution
-    return Optimum(found.outcome, found.iterations, 0, found.weights, found.multipliers)
+    return Optimum(solution.outcome, solution.iterations, 0, solution.weights, solution.multipliers)
 
 
 def objectives(

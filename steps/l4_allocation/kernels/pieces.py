@@ -1,0 +1,159 @@
+"""Partitions of a `Program`: on which piece of its prox every name lies, and which rows are active.
+
+    prox(z) = argmin ½q(x − z)² + tc|x − w₀|  over  l ≤ x ≤ u
+
+has five pieces: at the lower bound, free below w₀, at w₀, free above w₀, at the upper bound. Without a
+kink there are three. Everything is in units of Σ: gain and kink are divided by `scale`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantctl.steps.l4_allocation.kernels.kkt import Multipliers
+from quantctl.steps.l4_allocation.kernels.program import Program
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+States = NDArray[np.int8]
+
+# Odd states are free.
+LOWER, BELOW, HELD, ABOVE, UPPER = range(5)
+# Names and rows change sides beyond this distance in weight, so that rounding cannot turn them back.
+SIDE = 1e-12
+# Weights this near to a bound or to w₀ are taken to lie on it, where a start chooses the partition.
+NEAR = 1e-9
+
+
+class Partition(NamedTuple):
+    """A state per name (N,) and whether each row is active (R,)."""
+
+    states: States
+    rows: Mask
+
+    def same(self, other: Partition) -> bool:
+        """Whether both are one partition."""
+        return bool((self.states == other.states).all() and (self.rows == other.rows).all())
+
+    def key(self) -> bytes:
+        """The partition as a key."""
+        return self.states.tobytes() + self.rows.tobytes()
+
+
+class Point(NamedTuple):
+    """A point of stationarity: weights (N,), Q w (N,), t, ν, and λ of the active rows."""
+
+    weights: Array
+    pressed: Array
+    tilt: float
+    budget: float
+    rows: Array
+
+
+class Pieces:
+    """A program in units of Σ, and the walk between its pieces."""
+
+    def __init__(self, program: Program) -> None:
+        self.program, self.lower, self.upper = program, program.lower, program.upper
+        self.gain = program.gain / program.scale
+        self.kink = program.kink / program.scale if program.previous is not None else 0.0
+        self.previous = program.previous if program.previous is not None else np.zeros(program.size)
+        self.normals = np.ones((1 + len(program.limit), program.size))
+        self.normals[1:] = program.rows
+        self.level = np.concatenate(([1.0], program.limit))
+
+    def of(self, weights: Array, rows: Mask | None = None) -> Partition:
+        """The partition on which `weights` lie; `rows` where it is known which are active."""
+        target = np.where(weights <= self.lower + NEAR, self.lower, weights)
+        target = np.where(weights >= self.upper - NEAR, self.upper, target)
+        if self.kink:
+            target = np.where(np.abs(weights - self.previous) <= NEAR, self.previous, target)
+        if rows is None:
+            rows = self.level[1:] - self.program.rows @ weights <= NEAR
+        return Partition(self.pieces(target), rows)
+
+    def prox(self, target: Array, give: Array | float) -> Array:
+        """prox(z) before it is clipped to the bounds; `give` is tc/q."""
+        if not self.kink:
+            return target
+        return np.where(
+            target - give > self.previous, target - give,
+            np.where(target + give < self.previous, target + give, self.previous),
+        )  # fmt: skip
+
+    def pieces(self, target: Array) -> States:
+        """The state of every name, from its prox before clipping."""
+        states = np.full(target.size, ABOVE, dtype=np.int8)
+        if self.kink:
+            states[target < self.previous] = BELOW
+            states[target == self.previous] = HELD
+        states[target >= self.upper] = UPPER
+        states[target <= self.lower] = LOWER
+        return states
+
+    def following(self, diagonal: Array, point: Point, partition: Partition) -> Partition:
+        """The pieces on which w − r/q falls for q = `diagonal`; the rows that are violated or push.
+
+        r = Qw − t g + ν1 + G'λ. A name leaves its piece only where it is clearly beyond its end.
+        """
+        states, rows = partition
+        weights = point.weights
+        target = weights - self.residual(point, rows) / diagonal
+        edge = np.where(states & 1, SIDE, -SIDE)
+        following = np.full(states.size, ABOVE, dtype=np.int8)
+        if self.kink:
+            give = point.tilt * self.kink / diagonal
+            above = target - give > self.previous - np.where(states == ABOVE, SIDE, -SIDE)
+            below = target + give < self.previous + np.where(states == BELOW, SIDE, -SIDE)
+            following[~above] = HELD
+            following[below] = BELOW
+            target = np.where(above, target - give, np.where(below, target + give, self.previous))
+        following[target > self.upper + edge] = UPPER
+        following[target < self.lower - edge] = LOWER
+        if not rows.size:
+            return Partition(following, rows)
+        active = self.program.rows @ weights > self.program.limit + SIDE
+        active[rows] = point.rows >= 0.0
+        return Partition(following, active)
+
+    def residual(self, point: Point, rows: Mask) -> Array:
+        """r = Qw − t g + ν1 + G'λ."""
+        residual = point.pressed - point.tilt * self.gain
+        residual += point.budget
+        return residual + point.rows @ self.program.rows[rows] if point.rows.size else residual
+
+    def fixed(self, states: States) -> Array:
+        """Weights of the names that are not free, 0 elsewhere."""
+        fixed = np.where(states == LOWER, self.lower, np.where(states == UPPER, self.upper, 0.0))
+        return np.where(states == HELD, self.previous, fixed) if self.kink else fixed
+
+    def slopes(self, states: States) -> Array:
+        """∂‖w − w₀‖₁ on each name's piece; 0 at w₀."""
+        slope = (states - 2.0).clip(-1.0, 1.0)
+        slope[(states == LOWER) & (self.lower >= self.previous)] = 1.0
+        slope[(states == UPPER) & (self.upper <= self.previous)] = -1.0
+        return slope
+
+    def tilted(self, states: States) -> tuple[Array, float]:
+        """Gain less slopes, (N,), and the constant k₀ = c(Σ s_i w₀_i − v) of a ratio's numerator."""
+        if not self.kink:
+            return self.gain, 0.0
+        slope = self.slopes(states)
+        constant = self.kink * (float(slope @ self.previous) - self.program.exit_turnover)
+        return self.gain - self.kink * slope, constant
+
+    def multipliers(self, point: Point, partition: Partition) -> Multipliers:
+        """The duals of `point` in the convention of `check_kkt`: for a ratio those of −ln of it."""
+        states, active = partition
+        residual = self.residual(point, active)
+        if self.kink:
+            residual = residual + point.tilt * self.kink * self.slopes(states)
+        unit = 1.0 / float(point.weights @ point.pressed) if self.program.ratio else self.program.scale
+        rows = np.zeros(active.size)
+        rows[active] = point.rows * unit
+        lower = np.where(states == LOWER, residual, 0.0) * unit
+        upper = np.where(states == UPPER, -residual, 0.0) * unit
+        return Multipliers(point.budget * unit, lower, upper, rows, 0.0)

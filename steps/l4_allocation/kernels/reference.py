@@ -65,17 +65,25 @@ class Trade:
     def __init__(self, size: int) -> None:
         self.previous, self.traded = cp.Parameter(size), cp.Variable(size)
         self.turnover, self.exit_cost = cp.Parameter(nonneg=True), cp.Parameter(nonneg=True)
+        self.sides: list[Any] = []
 
     def cost_of(self, y: Any, kappa: Any) -> tuple[Any, list[Any]]:
         """The cost as an expression, and the constraints on t."""
         moved = y - self.previous * kappa
         cost = self.turnover * cp.sum(self.traded) + self.exit_cost * kappa
-        return cost, [self.traded >= moved, self.traded >= -moved]
+        self.sides = [self.traded >= moved, self.traded >= -moved]
+        return cost, self.sides
 
     def assign(self, problem: Problem) -> None:
         """Take the previous weights and the price of trading of `problem`."""
         self.previous.value, self.turnover.value = problem.w_prev, problem.turnover
         self.exit_cost.value = problem.turnover * problem.exit_turnover
+
+    def settled(self, weights: Array) -> Array:
+        """`weights`, exactly at their previous value where both sides of the kink carry a multiplier."""
+        previous = np.asarray(self.previous.value)
+        both = np.minimum(*(dual_of(side) for side in self.sides))
+        return np.where(both > np.abs(weights - previous), previous, weights)
 
 
 class MinVariance:
@@ -108,7 +116,8 @@ class MinVariance:
             float(self.budget.dual_value), dual_of(self.floor), dual_of(self.cap),
             dual_of(self.rows[0]) if self.rows else np.zeros(0), 0.0,
         )  # fmt: skip
-        return Solution(outcome, iterations, np.asarray(self.w.value), lam)
+        weights = np.asarray(self.w.value)
+        return Solution(outcome, iterations, self.trade.settled(weights) if self.trade else weights, lam)
 
 
 class MaxSharpe:
@@ -154,7 +163,8 @@ class MaxSharpe:
             float(self.budget.dual_value) * unit, dual_of(self.floor) * unit, dual_of(self.cap) * unit,
             dual_of(self.rows[0]) * unit if self.rows else np.zeros(0), 0.0,
         )  # fmt: skip
-        return Solution(outcome, iterations, y / kappa, lam)
+        weights = y / kappa
+        return Solution(outcome, iterations, self.trade.settled(weights) if self.trade else weights, lam)
 
 
 class RiskBudget:

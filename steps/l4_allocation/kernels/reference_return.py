@@ -61,7 +61,8 @@ class MeanVariance:
             float(self.budget.dual_value), dual_of(self.floor), dual_of(self.cap),
             dual_of(self.rows[0]) if self.rows else np.zeros(0), 0.0,
         )  # fmt: skip
-        return Solution(outcome, iterations, np.asarray(self.w.value), lam)
+        weights = np.asarray(self.w.value)
+        return Solution(outcome, iterations, self.trade.settled(weights) if self.trade else weights, lam)
 
 
 class MaxDiversification(MaxSharpe):

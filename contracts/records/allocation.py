@@ -25,12 +25,16 @@ class AttemptTrace(_Record):
 
 
 class Nearest(_Record):
-    """The nearest feasible value of a family of constraints; null, with a reason, if it cannot help."""
+    """The nearest feasible value of a family of constraints; null, with a reason, if it cannot help.
+
+    `setting` is the key of the profile to change, where there is one.
+    """
 
     family: str
     declared: Finite
     feasible: Finite | None
     reason: str | None = None
+    setting: str | None = None
 
 
 class Certificate(_Record):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from quantctl.conflicts import in_words
 from quantctl.contracts.errors import DataMissing
 from quantctl.contracts.ids import check_run_id
 from quantctl.options import Json, Limit, Since
@@ -16,6 +17,8 @@ from quantctl.session import reading, run_document, verdict_text
 from quantctl.workflows.runs import TERMINAL, RunStatus
 
 app = typer.Typer()
+
+CONFLICTS = "infeasibility"
 
 
 @app.command()
@@ -82,6 +85,7 @@ def show(
     files = [(a["name"], a["path"], a["sha256"][:12], a["rows"], a["bytes"]) for a in result.artifacts]
     text = "\n\n".join([
         f"{_state_line(result.status)}\n{verdict_text(result)}",
+        *_conflicts(sdk, run_id, result.artifacts),
         table(("gate", "result", "errors", "warnings", "code"), gates),
         table(("artifact", "path", "sha256", "rows", "bytes"), files),
     ])  # fmt: skip
@@ -170,8 +174,18 @@ def _show_artifact(sdk: Any, run_id: str, artifact: str, *, path: bool, as_json:
     text = place.read_text()
     data: Any = json.loads(text) if place.suffix == ".json" else text
     pretty = json.dumps(data, indent=2, ensure_ascii=False) if place.suffix == ".json" else text
+    if name == CONFLICTS:
+        pretty = "\n\n".join(in_words(certificate) for certificate in data["certificates"])
     emit("artifact", {"name": name, "path": str(place), "value": data}, pretty, as_json=as_json)
     return 0
+
+
+def _conflicts(sdk: Any, run_id: str, artifacts: list[dict[str, Any]]) -> list[str]:
+    """What no weights could meet, in words, if some risk profile was infeasible."""
+    if not any(artifact["name"] == CONFLICTS for artifact in artifacts):
+        return []
+    recorded = json.loads(sdk.find_artifact(run_id, CONFLICTS)[1].read_text())
+    return [in_words(certificate) for certificate in recorded["certificates"]]
 
 
 def _show_frame(name: str, place: Any, *, as_json: bool) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 SINGULAR_KAPPA = 1.0 / np.finfo(np.float64).eps
+# Which key of a profile relaxes a family of constraints.
+SETTINGS = {
+    "beta": "allocation.beta.tolerance",
+    "cluster_cap": "allocation.cluster_cap",
+    "weight_max": "allocation.weight_max",
+    "weight_min": "allocation.weight_min",
+    "budget": "allocation.cash",
+}
 
 
 def allocation_ids(inputs: dict[str, str], settings: AllocationSettings) -> dict[str, str]:
@@ -124,7 +132,7 @@ def profile_trace(one: Solved) -> ProfileTrace:
         active=list(result.active),
         warnings=list(result.warnings),
         dropped=list(one.dropped),
-        certificate=Certificate(**one.first.certificate) if one.first.certificate else None,
+        certificate=Certificate(**_actionable(one.first.certificate)) if one.first.certificate else None,
         notes=result.notes,
     )  # fmt: skip
 
@@ -132,10 +140,16 @@ def profile_trace(one: Solved) -> ProfileTrace:
 def certificates(solved: list[Solved]) -> list[ProfileCertificate]:
     """Certificates of the profiles that were infeasible, in the order of the profiles."""
     return [
-        ProfileCertificate(profile=one.profile, **one.first.certificate)
+        ProfileCertificate(profile=one.profile, **_actionable(one.first.certificate))
         for one in solved
         if one.first.certificate is not None
     ]
+
+
+def _actionable(certificate: dict[str, Any]) -> dict[str, Any]:
+    """The kernel's certificate, each nearest value beside the setting that takes it."""
+    nearest = [entry | {"setting": SETTINGS.get(entry["family"])} for entry in certificate["nearest"]]
+    return certificate | {"nearest": nearest}
 
 
 def _finite(residuals: dict[str, float]) -> dict[str, float]:

@@ -165,5 +165,5 @@ def test_two_hundred_atoms_give_a_small_set_in_words():
         check_nearest(entry, names, matrix, limit)
     smallest = certificate["nearest"][0]
     assert (smallest["family"], certificate["code"]) == ("beta", "INFEASIBLE_BETA")
-    assert f"beta = {smallest['feasible']:.6g}" in certificate["message"]
+    assert "it works from beta = 0." in certificate["message"]
     assert "weight_max of" in certificate["message"] and "beta.upper" in certificate["message"]

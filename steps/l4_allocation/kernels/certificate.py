@@ -12,6 +12,7 @@ status.
 
 from __future__ import annotations
 
+from math import ceil, floor, log10
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ def _nearest(polytope: Polytope, problem: Problem, names: list[str], family: str
 
 def _message(conflicting: list[str], nearest: list[dict[str, Any]]) -> str:
     ways = [
-        f"{entry['family']} = {entry['feasible']:.6g} (declared {entry['declared']:.6g})"
+        f"{entry['family']} = {_safely(entry)} (declared {entry['declared']:.6g})"
         for entry in nearest
         if entry["feasible"] is not None
     ]
@@ -120,6 +121,16 @@ def _message(conflicting: list[str], nearest: list[dict[str, Any]]) -> str:
         "it works from " + " or ".join(ways) + " on" if ways else "relaxing one of them alone does not help"
     )
     return f"{_in_words(conflicting)} conflict; {cure}"
+
+
+def _safely(entry: dict[str, Any]) -> str:
+    """The feasible value in six digits, rounded away from the declared one: what is printed works."""
+    value = entry["feasible"]
+    if value == 0.0:
+        return "0"
+    digit = 10.0 ** (floor(log10(abs(value))) - 5)
+    up = value > entry["declared"]
+    return f"{(ceil(value / digit - 1e-6) if up else floor(value / digit + 1e-6)) * digit:.6g}"
 
 
 def _in_words(conflicting: list[str]) -> str:

@@ -162,6 +162,12 @@ def test_an_infeasible_beta_falls_back_and_says_why(damaged: Any) -> None:
     assert done.exit == 0, done.err
     why = damaged.file("neutral", "data/infeasibility.json")
     assert "INFEASIBLE_BETA" in json.dumps(why)
+    nearest = why["certificates"][0]["nearest"][0]
+    assert nearest["setting"] == "allocation.beta.tolerance" and nearest["feasible"] > 0.15
+    for words in (("show", "neutral"), ("show", "neutral", "infeasibility")):
+        told = damaged(*words).out
+        assert "market_neutral is infeasible (INFEASIBLE_BETA)" in told
+        assert "allocation.beta.tolerance" in told and "beta.upper" in told
     trace = json.dumps(damaged.file("neutral", "data/portfolio_optimized_v2.json"))
     assert "FALLBACK" in trace
     assert damaged.file("neutral", "data/gates/weights_synthetic.json")["errors"] == 0

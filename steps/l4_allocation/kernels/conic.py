@@ -64,9 +64,10 @@ def _cone_program(program: Program) -> tuple[Any, Array, Any, Array, int]:
     from scipy import sparse
 
     size, rows, cost = program.size, len(program.limit), program.kink
+    previous = program.previous if program.previous is not None else np.zeros(size)
     traded = cost > 0.0 and program.previous is not None
     scales, trades = (1 if program.ratio else 0), (size if traded else 0)
-    eye, previous = sparse.identity(size, format="csc"), program.previous if traded else np.zeros(size)
+    eye = sparse.identity(size, format="csc")
     columns = [  # of y and of κ, for each block of rows: A y + a κ ≤ b
         (np.ones((1, size)), np.array([-1.0])),
         (-eye, program.lower), (eye, -program.upper), (program.rows, -program.limit),

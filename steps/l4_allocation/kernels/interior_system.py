@@ -86,7 +86,11 @@ class Iterate(NamedTuple):
 
     def moved(self, length: float, step: Iterate) -> Iterate:
         """The point after `length` of `step`."""
-        return Iterate(*(value + length * change for value, change in zip(self, step, strict=True)))
+        return Iterate(
+            self.y + length * step.y, self.kappa + length * step.kappa, self.traded + length * step.traded,
+            self.slack + length * step.slack, self.budget + length * step.budget,
+            self.price + length * step.price, self.dual + length * step.dual,
+        )  # fmt: skip
 
 
 class Residuals(NamedTuple):

@@ -32,6 +32,8 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 ITERATIONS = 50
+# Up to this size a program without losses to avoid starts from all names, which costs less than a model.
+SMALL = 128
 
 
 class End(NamedTuple):
@@ -57,6 +59,9 @@ def solve(program: Program, start: Array | None = None, rows: Mask | None = None
     if start is not None:
         end = iterate(dense, pieces, pieces.of(start, rows), 1.0)
         iterations = end.iterations
+    elif program.size <= SMALL and float(program.gain.min()) >= 0.0:
+        end = iterate(dense, pieces, pieces.all_free(), 1.0)
+        iterations = end.iterations
     if end is None or end.point is None:
         end = iterate(dense, pieces, *FactorModel(pieces, dense).start())
         iterations += end.iterations
@@ -79,7 +84,8 @@ def iterate(dense: Dense, pieces: Pieces, partition: Partition, tilt: float) -> 
         if following.same(partition):
             if elastic:
                 partition = without_dependent(dense, pieces, partition, point.rows)
-                found = claim(dense, pieces, partition, tilt)
+            if elastic or not dense.own:
+                found = claim(dense, pieces, partition, tilt, own=True)
             return End("optimal", iteration, partition, found[0] if found else None)
         key = partition.key()
         if key in seen:

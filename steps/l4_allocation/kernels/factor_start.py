@@ -1,15 +1,16 @@
 """Where the active set starts: the partition of a sparse model of the program.
 
-The model replaces Q by diag(d) + b b', its diagonal and leading factor. With s = b'x for the factor and
-E = [1, b', G] its dual has 2 + R unknowns y = (ν, σ, λ):
+The model replaces Q by M = diag(d) + b b', its diagonal and leading factor. With s = b'x for the factor
+and E = [1, b', G] its dual has 2 + R unknowns y = (ν, σ, λ):
 
     x(y) = prox((t g − E'y)/d),   ∇ = E x(y) − (1, σ, h),   −∇² = E_F D_F⁻¹ E_F' + (0, 1, 0)
 
 It is concave and piecewise quadratic: Newton's method, with the Hessian lifted a little towards that of
 all names and a search that does not step far beyond the crest, ends after few products of order N(R + 2)
-(Ito & Kunisch 2008, Lagrange multiplier approach to variational problems, ch. 8). A ratio follows with
-t = x'Qx/numerator from step to step. Nothing depends on how exactly the model is solved: the partition
-is only the first guess.
+(Ito & Kunisch 2008, Lagrange multiplier approach to variational problems, ch. 8). A ratio's t is moved
+by Newton's step of its own equation in between.
+
+Nothing depends on how exactly the model is solved: its partition is only the first guess.
 """
 
 from __future__ import annotations
@@ -29,14 +30,17 @@ Index = NDArray[np.intp]
 POWER_STEPS = 3
 STEPS = 40
 SEARCHES = 8
-TOLERANCE = 1e-3
-# Share of the Hessian of all names that is added to that of the free ones.
-LIFT = 1e-3
+TOLERANCE = 1e-2
+# Share of the Hessian of all names that is added to that of the free ones, times the violation.
+LIFT = 5e-2
+LEAST = 1e-9
 # Largest overshoot of a step, as a share of the slope at its beginning.
 CREST = 0.3
-# Violation below which the t of a ratio follows, and the least numerator of its first value.
-FEASIBLE = 0.1
+# Violation below which the t of a ratio follows, the least numerator of its first value, and the change
+# of t that no longer matters.
+FEASIBLE = 0.03
 POSITIVE = 0.2
+SETTLED = 0.2
 # Largest part of the variance of a name that is left to the factor.
 COMMON = 0.9
 
@@ -57,31 +61,42 @@ class FactorModel:
         self.pieces = pieces
         self.loading = _leading_factor(dense)
         self.specific = dense.diagonal - self.loading**2
-        self.normals = np.insert(pieces.normals, 1, self.loading, axis=0)
-        self.level = np.insert(pieces.level, 1, 0.0)
-        self.lift = LIFT * ((self.normals**2) @ (1.0 / self.specific))
+        self.normals = np.concatenate((pieces.normals[:1], self.loading[None, :], pieces.normals[1:]))
+        self.level = np.concatenate((pieces.level[:1], (0.0,), pieces.level[1:]))
+        self.spread = (self.normals**2) @ (1.0 / self.specific)
 
     def start(self) -> tuple[Partition, float]:
         """The model's partition and its t."""
         pieces = self.pieces
-        weights = np.full(self.specific.size, 1.0 / self.specific.size)
-        tilt = 1.0
+        dual, tilt = np.zeros(self.level.size), 1.0
         if pieces.program.ratio:
-            variance, numerator = self._ratio(weights)
+            variance, numerator = self._ratio(np.full(self.specific.size, 1.0 / self.specific.size))
             tilt = variance / max(numerator, POSITIVE * float(np.abs(pieces.gain).max()), 1e-300)
-        dual = np.zeros(self.level.size)
         dual[0] = tilt * float(np.median(pieces.gain))
-        trial = self._trial(dual, tilt)
+        dual, tilt, trial = self._solved(dual, tilt)
+        partition = Partition(pieces.pieces(trial.target), dual[2:] > 0.0)
+        residual = self.specific * trial.weights - tilt * pieces.gain + dual @ self.normals
+        none = np.zeros_like(partition.states)
+        return pieces.supported(partition, residual, tilt, none), tilt
+
+    def _solved(self, dual: Array, tilt: float) -> tuple[Array, float, Trial]:
+        """Newton's iteration from `dual`; the t of a ratio follows where the rows nearly hold."""
+        ratio, trial = self.pieces.program.ratio, self._trial(dual, tilt)
+        settled = not ratio
         for _ in range(STEPS):
             active = (dual > 0.0) | (trial.gradient > 0.0)
             active[:2] = True
-            if float(np.abs(trial.gradient[active]).max()) < TOLERANCE:
+            error = float(np.abs(trial.gradient[active]).max())
+            if error < TOLERANCE and settled:
                 break
-            dual, trial = self._step(dual, trial, active, tilt)
-            if pieces.program.ratio and float(np.abs(trial.gradient).max()) < FEASIBLE:
-                dual, tilt = self._tilted(dual, trial, tilt)
-                trial = self._trial(dual, tilt)
-        return Partition(pieces.pieces(trial.target), dual[2:] > 0.0), tilt
+            if error < FEASIBLE and not settled:
+                dual, following = self._tilted(dual, trial, tilt)
+                settled = abs(following - tilt) < SETTLED * tilt
+                tilt, trial = following, self._trial(dual, following)
+                continue
+            dual, trial = self._step(dual, trial, active.nonzero()[0], tilt, LIFT * min(error, 1.0))
+            settled = not ratio
+        return dual, tilt, trial
 
     def _trial(self, dual: Array, tilt: float) -> Trial:
         pieces = self.pieces
@@ -96,18 +111,9 @@ class FactorModel:
         gradient[1] -= dual[1]
         return Trial(target, weights, free, gradient)
 
-    def _hessian(self, free: Mask, index: Index) -> tuple[Array, Array]:
-        """−∇² of the dual over the rows `index`, lifted; and E_F of those rows."""
-        border = self.normals[index][:, free]
-        hessian = (border / self.specific[free]) @ border.T
-        hessian.flat[:: len(index) + 1] += self.lift[index]
-        hessian[1, 1] += 1.0
-        return hessian, border
-
-    def _step(self, dual: Array, trial: Trial, active: Mask, tilt: float) -> tuple[Array, Trial]:
-        """One Newton step, shortened while the dual falls behind its crest."""
-        index = active.nonzero()[0]
-        hessian, _ = self._hessian(trial.free, index)
+    def _step(self, dual: Array, trial: Trial, index: Index, tilt: float, lift: float) -> tuple[Array, Trial]:
+        """One Newton step over the rows `index`, shortened while the dual falls behind its crest."""
+        hessian, _ = self._hessian(trial.free, index, lift)
         step = np.zeros(dual.size)
         step[index] = np.linalg.solve(hessian, trial.gradient[index])
         slope, length = float(trial.gradient @ step), 1.0
@@ -121,13 +127,23 @@ class FactorModel:
             length *= max(0.1, slope / (slope - reached))
         return following, found
 
+    def _hessian(self, free: Mask, index: Index, lift: float) -> tuple[Array, Array]:
+        """−∇² of the dual over the rows `index`, lifted; and E_F of those rows."""
+        border = self.normals[index][:, free]
+        hessian = (border / self.specific[free]) @ border.T
+        hessian.flat[:: len(index) + 1] += lift * self.spread[index]
+        hessian[1, 1] += 1.0
+        return hessian, border
+
     def _tilted(self, dual: Array, trial: Trial, tilt: float) -> tuple[Array, float]:
-        """y and t after Newton's step in t: on a partition x'Qx = V + t²v and numerator = n + tv."""
-        free, index = trial.free, np.concatenate(((True, True), dual[2:] > 0.0)).nonzero()[0]
+        """y and t after Newton's step in t: on a partition x'Mx = V + t²v and numerator = n + tv."""
+        active = dual > 0.0
+        active[:2] = True
+        free, index = trial.free, active.nonzero()[0]
         gain = self.pieces.gain[free]
         if self.pieces.kink:
             gain = gain - self.pieces.kink * np.sign(trial.weights - self.pieces.previous)[free]
-        hessian, border = self._hessian(free, index)
+        hessian, border = self._hessian(free, index, LEAST)
         load = border @ (gain / self.specific[free])
         turned = np.linalg.solve(hessian, load)
         spread = max(float(gain @ (gain / self.specific[free])) - float(load @ turned), 0.0)
@@ -141,14 +157,14 @@ class FactorModel:
         return dual, following
 
     def _ratio(self, weights: Array) -> tuple[float, float]:
-        """x'Qx of the model and the numerator."""
+        """x'Mx and the numerator of the ratio."""
         pieces = self.pieces
-        variance = float(self.specific @ weights**2) + float(self.loading @ weights) ** 2
         numerator = float(pieces.gain @ weights)
         if pieces.kink:
             traded = float(np.abs(weights - pieces.previous).sum()) + pieces.program.exit_turnover
             numerator -= pieces.kink * traded
-        return variance, numerator
+        common = float(self.loading @ weights)
+        return float(self.specific @ weights**2) + common**2, numerator
 
 
 def _leading_factor(dense: Dense) -> Array:

@@ -75,6 +75,12 @@ class Pieces:
             rows = self.level[1:] - self.program.rows @ weights <= NEAR
         return Partition(self.pieces(target), rows)
 
+    def all_free(self) -> Partition:
+        """Every name free, on the side of w₀ on which its bounds leave more room; no row active."""
+        middle = (self.lower + self.upper) / 2.0
+        states = self.pieces(np.where(self.lower < self.upper, middle, self.lower))
+        return Partition(states, np.zeros(len(self.level) - 1, dtype=np.bool_))
+
     def prox(self, target: Array, give: Array | float) -> Array:
         """prox(z) before it is clipped to the bounds; `give` is tc/q."""
         if not self.kink:
@@ -101,7 +107,8 @@ class Pieces:
         """
         states, rows = partition
         weights = point.weights
-        target = weights - self.residual(point, rows) / diagonal
+        residual = self.residual(point, rows)
+        target = weights - residual / diagonal
         edge = np.where(states & 1, SIDE, -SIDE)
         following = np.full(states.size, ABOVE, dtype=np.int8)
         if self.kink:
@@ -113,11 +120,60 @@ class Pieces:
             target = np.where(above, target - give, np.where(below, target + give, self.previous))
         following[target > self.upper + edge] = UPPER
         following[target < self.lower - edge] = LOWER
-        if not rows.size:
-            return Partition(following, rows)
-        active = self.program.rows @ weights > self.program.limit + SIDE
-        active[rows] = point.rows >= 0.0
-        return Partition(following, active)
+        active = rows
+        if rows.size:
+            active = self.program.rows @ weights > self.program.limit + SIDE
+            active[rows] = point.rows >= 0.0
+        return self.supported(Partition(following, active), residual, point.tilt, states)
+
+    def supported(self, partition: Partition, residual: Array, tilt: float, before: States) -> Partition:
+        """The partition with a free name in every equation that has none, the budget first.
+
+        All names of such an equation lie at ends of their pieces, and nothing would tell its multiplier.
+        As in the dual simplex method the name is freed that is cheapest to move where the equation lacks;
+        one that was free `before` has just left.
+        """
+        states, rows = partition
+        if not rows.any():
+            if (states & 1).any():
+                return partition
+            index = np.zeros(1, dtype=np.intp)
+        else:
+            index = np.concatenate(([0], 1 + rows.nonzero()[0]))
+            index = index[np.abs(self.normals[index]) @ (states & 1) == 0.0]
+        for row in index:
+            normal = self.normals[row]
+            if not np.abs(normal) @ (states & 1):
+                lack = float(self.level[row] - normal @ self.fixed(states))
+                states = self._freed(states, normal, lack, residual, tilt * self.kink, before)
+        return Partition(states, rows)
+
+    def _freed(
+        self, states: States, normal: Array, lack: float, residual: Array, give: float, before: States
+    ) -> States:
+        """The states with the cheapest name of `normal` free on the side to which it moves."""
+        rises, falls = states != UPPER, states != LOWER
+        up, down = residual.copy(), -residual
+        if give:
+            at = self.fixed(states)
+            up += give * np.where(at < self.previous, -1.0, 1.0)
+            down += give * np.where(at > self.previous, -1.0, 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            up, down = up / np.abs(normal), down / np.abs(normal)
+        barred = (normal == 0.0) | (self.lower == self.upper) | ((before & 1) == 1)
+        wants_up = (normal > 0.0) == (lack > 0.0)
+        either = abs(lack) <= SIDE
+        up[barred | ~rises | ~(wants_up | either)] = np.inf
+        down[barred | ~falls | ~(~wants_up | either)] = np.inf
+        name = int(np.argmin(np.minimum(up, down)))
+        if not np.isfinite(min(up[name], down[name])):
+            return states
+        states = states.copy()
+        rising = up[name] <= down[name]
+        end = self.fixed(states)[name]
+        below = bool(self.kink) and (end < self.previous[name] if rising else end <= self.previous[name])
+        states[name] = BELOW if below else ABOVE
+        return states
 
     def residual(self, point: Point, rows: Mask) -> Array:
         """r = Qw − t g + ν1 + G'λ."""

@@ -94,16 +94,6 @@ def test_two_assets_with_budgets_have_the_closed_form_of_bruder_and_roncalli(per
 
 
 @UNITS
-def test_roncalli_s_three_assets_and_budgets(per):
-    """Roncalli 2013, Introduction to Risk Parity and Budgeting, table 2.2: 50, 20 and 30 % of the risk."""
-    corr = np.array([[1.0, 0.8, 0.5], [0.8, 1.0, 0.3], [0.5, 0.3, 1.0]])
-    cov = covariance([0.30, 0.20, 0.15], corr) * per
-    weights = risk_budget(Problem(cov), np.array([0.5, 0.2, 0.3])).weights
-    assert weights == pytest.approx([0.3115, 0.2190, 0.4695], abs=6e-5)
-    assert equal_risk(Problem(cov)).weights == pytest.approx([0.1969, 0.3244, 0.4787], abs=6e-5)
-
-
-@UNITS
 def test_uncorrelated_assets_have_inverse_variances_volatilities_and_sharpe_over_volatility(per):
     vol, mu = np.array([0.1, 0.2, 0.4, 0.5]), np.array([0.02, 0.05, 0.03, 0.10])
     problem = Problem(np.diag(vol**2) * per, mu=mu * per)

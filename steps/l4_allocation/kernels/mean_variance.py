@@ -34,11 +34,11 @@ def mean_variance(
     Raises
     ------
     ContractError : `PROBLEM_INVALID` without `mu`
-    ConfigError : `RISK_AVERSION` where g is not a positive finite number
+    ConfigError : `CONFIG_RANGE` where g is not a positive finite number
     """
     if not 0.0 < risk_aversion < np.inf:
         raise ConfigError(
-            "RISK_AVERSION", f"risk aversion {risk_aversion} is not a positive number",
+            "CONFIG_RANGE", f"risk aversion {risk_aversion} is not a positive number",
             where="allocation.risk_aversion", remedy="give a positive number",
         )  # fmt: skip
     scale = scale_of(problem)

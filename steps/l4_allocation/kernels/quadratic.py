@@ -9,7 +9,7 @@ rungs fail, an empty feasible set is proven by a certificate, or the status is S
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from quantctl.steps.l4_allocation.kernels.kkt import (
     RATIOS,
     Formulation,
     active_names,
+    gradient_of,
     judge,
     name_duals,
     net_excess,
@@ -79,21 +80,19 @@ class Climb:
         return self._judged("fast", active_set.solve(self.program, self.start))
 
     def _interior(self) -> Result | None:
-        """The interior point; its sets start the active set where it is not exact itself."""
+        """The interior point; its sets start the active set, so that the end has the bits of the fast rung."""
         if not self.engine.has("ipm"):
             return None
-        found = interior_point.solve(self.program)
+        found = self._on_its_pieces(interior_point.solve(self.program))
         if found.outcome == "infeasible" and (proven := explain_infeasibility(self.problem)) is not None:
             work = found.iterations, found.factorisations
             self.attempts.append(Attempt("ipm", "infeasible", "INFEASIBLE", *work))
             return self._infeasible(proven)
         result = self._judged("ipm", found)
-        if result is not None and result.status == "OPTIMAL":
-            return result
         if self.engine.has("polish") and found.weights is not None and found.multipliers is not None:
             rows = found.multipliers.rows > self.program.limit - self.program.rows @ found.weights
             polished = self._judged("polish", active_set.solve(self.program, found.weights, rows))
-            if polished is not None:
+            if polished is not None and (result is None or polished.status == "OPTIMAL"):
                 return polished
         return result
 
@@ -101,7 +100,23 @@ class Climb:
         if not self.engine.has("clarabel"):
             return None
         posed = self.engine.reference
-        return self._judged("clarabel", conic.solve(self.program) if posed is None else self.posed(posed))
+        found = self._on_its_pieces(conic.solve(self.program)) if posed is None else self.posed(posed)
+        return self._judged("clarabel", found)
+
+    def _on_its_pieces(self, found: Optimum) -> Optimum:
+        """A claim from inside, moved onto bounds and w₀ where its multipliers outweigh the distance."""
+        if found.weights is None or found.multipliers is None:
+            return found
+        program, weights, lam = self.program, found.weights, found.multipliers
+        weights = np.where(lam.lower > weights - program.lower, program.lower, weights)
+        weights = np.where(lam.upper > program.upper - weights, program.upper, weights)
+        if program.kink and program.previous is not None:
+            gradient = gradient_of(self.problem, weights, self.formulation, self.risk_aversion)
+            if gradient is not None:
+                left = gradient.smooth + lam.budget - lam.lower + lam.upper + lam.rows @ program.rows
+                held = gradient.kink - np.abs(left) > np.abs(weights - program.previous)
+                weights = np.where(held, program.previous, weights)
+        return replace(found, weights=weights)
 
     def _judged(self, rung: Rung, found: Optimum) -> Result | None:
         """The result of a claim, clipped to its bounds, if `check_kkt` accepts it."""

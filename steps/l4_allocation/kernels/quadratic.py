@@ -80,7 +80,7 @@ class Climb:
         return self._judged("fast", active_set.solve(self.program, self.start))
 
     def _interior(self) -> Result | None:
-        """The interior point; its sets start the active set, so that the end has the bits of the fast rung."""
+        """The interior point; its sets start the active set, so that the bits are those of the fast rung."""
         if not self.engine.has("ipm"):
             return None
         found = self._on_its_pieces(interior_point.solve(self.program))

@@ -1,9 +1,11 @@
 """The quadratic programs posed to a conic solver: Clarabel (Goulart & Chen 2024), sparse, no modelling layer.
 
-    min ½x'Px + q'x   s.t. A x + s = b,  s ∈ {0}^p × R₊^m,    x = (y, κ, t)
+    min ½z'z + q'x   s.t. A x + s = b,  s ∈ {0}^p × R₊^m,    x = (y, κ, t, z),  z = L'y,  Q = LL'
 
 κ is there in the ratio form only, t only where trading costs: t ≥ ±(y − κ w₀). The ratio is homogenised
-by y = κw (Schaible 1974), its numerator set to 1. The slow rung of last resort, and an oracle.
+by y = κw (Schaible 1974), its numerator set to 1. Written in z the solver scales rows of order one: sets
+that are a sliver are solved to full accuracy, where ½y'Qy ends at 1e-7. The slow rung of last resort, and
+an oracle.
 """
 
 from __future__ import annotations
@@ -27,15 +29,19 @@ def solve(program: Program) -> Optimum:
 
     The outcome is the solver's own word in lower case, `optimal` for "Solved"; a point comes with
     "AlmostSolved" too. Multipliers are those of the program's objective, for a ratio those of −ln of
-    it. Never raises for finite data. One sparse factorisation of order 2N + R per iteration, O(N³).
+    it. `singular` where Q has no Cholesky factor. Never raises for finite data. One sparse factorisation of
+    order 3N + R per iteration, O(N³).
     """
-    found = _run(_cone_program(program))
+    data = _cone_program(program)
+    if data is None:
+        return Optimum("singular", 0, 0)
+    found = _run(data)
     outcome = str(found.status)
     word = "infeasible" if "PrimalInfeasible" in outcome else outcome.lower()
     if outcome not in _SOLVED:
         return Optimum(word, found.iterations, found.iterations)
     point, dual = np.asarray(found.x), np.asarray(found.z)
-    size, rows, first = program.size, len(program.limit), 2 if program.ratio else 1
+    size, rows, first = program.size, len(program.limit), data[-1]
     kappa = float(point[size]) if program.ratio else 1.0
     if not kappa > 0.0:
         return Optimum("no_ratio", found.iterations, found.iterations)
@@ -59,43 +65,61 @@ def _run(data: tuple[Any, Array, Any, Array, int]) -> Any:
     return clarabel.DefaultSolver(quadratic, linear, matrix, level, cones, settings).solve()
 
 
-def _cone_program(program: Program) -> tuple[Any, Array, Any, Array, int]:
-    """(P upper triangle, q, A, b, equations p), rows in the order budget, gain, lower, upper, rows, kink."""
+def _cone_program(program: Program) -> tuple[Any, Array, Any, Array, int] | None:
+    """(P, q, A, b, equations p), rows in the order budget, gain, z, lower, upper, rows, kink."""
     from scipy import sparse
 
-    size, rows, cost = program.size, len(program.limit), program.kink
+    size, cost = program.size, program.kink
     previous = program.previous if program.previous is not None else np.zeros(size)
     traded = cost > 0.0 and program.previous is not None
     scales, trades = (1 if program.ratio else 0), (size if traded else 0)
+    try:
+        factor = np.linalg.cholesky(program.scale * program.cov + program.ridge * np.eye(size))
+    except np.linalg.LinAlgError:
+        return None
     eye = sparse.identity(size, format="csc")
-    columns = [  # of y and of κ, for each block of rows: A y + a κ ≤ b
-        (np.ones((1, size)), np.array([-1.0])),
+    bounds = [  # of y and of κ, for each block of rows: A y + a κ ≤ b
         (-eye, program.lower), (eye, -program.upper), (program.rows, -program.limit),
     ]  # fmt: skip
     moves = [(eye, -previous), (-eye, previous)] if traded else []
-    blocks = [_block(y, kappa, None, scales, trades) for y, kappa in columns]
-    blocks += [_block(y, kappa, -eye, scales, trades) for y, kappa in moves]
-    level = np.concatenate([-kappa for _, kappa in (*columns, *moves)]) * (not program.ratio)
-    linear = np.zeros(size + scales + trades)
+    width = (scales, trades, size)
+    blocks = [_block(np.ones((1, size)), np.array([-1.0]), width)]
+    level = [np.array([0.0 if scales else 1.0])]
     if program.ratio:
-        gain = np.concatenate([-program.gain, [cost * program.exit_turnover], np.full(trades, cost)])
-        blocks.insert(1, sparse.csc_matrix(gain[None, :]))
-        level = np.insert(level, 1, -1.0)
-    else:
-        linear[:size], linear[size:] = -program.gain, cost
-    dense = np.triu(program.scale * program.cov + program.ridge * np.eye(size))
-    quadratic = sparse.block_diag([sparse.csc_matrix(dense), sparse.csc_matrix((scales + trades,) * 2)])
-    matrix = sparse.vstack(blocks if rows else [b for b in blocks if b.shape[0]], format="csc")
-    return quadratic.tocsc(), linear, matrix, level, 1 + scales
+        blocks.append(_gain_row(program, width))
+        level.append(np.array([-1.0]))
+    blocks.append(_block(factor.T, np.zeros(size), width, factored=-eye))
+    level.append(np.zeros(size))
+    blocks += [_block(y, kappa, width) for y, kappa in bounds]
+    blocks += [_block(y, kappa, width, moved=-eye) for y, kappa in moves]
+    level += [-kappa * (not scales) for _, kappa in (*bounds, *moves)]
+    linear = np.zeros(2 * size + scales + trades)
+    if not program.ratio:
+        linear[:size], linear[size : size + trades] = -program.gain, cost
+    quadratic = sparse.diags(np.concatenate([np.zeros(size + scales + trades), np.ones(size)]), format="csc")
+    matrix = sparse.vstack([b for b in blocks if b.shape[0]], format="csc")
+    return quadratic, linear, matrix, np.concatenate(level), 1 + scales + size
 
 
-def _block(y: Any, kappa: Array, moved: Any, scales: int, trades: int) -> Any:
-    """One block of rows over (y, κ, t); κ and t appear only where the program has them."""
+def _gain_row(program: Program, width: tuple[int, int, int]) -> Any:
+    """−g'y + c(1't + vκ) ≤ −1 as an equation: the numerator of a ratio is 1."""
     from scipy import sparse
 
+    scales, trades, size = width
+    cost = np.full(trades, program.kink)
+    exits = np.full(scales, program.kink * program.exit_turnover)
+    return sparse.csc_matrix(np.concatenate([-program.gain, exits, cost, np.zeros(size)])[None, :])
+
+
+def _block(y: Any, kappa: Array, width: tuple[int, int, int], moved: Any = None, factored: Any = None) -> Any:
+    """One block of rows over (y, κ, t, z); κ and t appear only where the program has them."""
+    from scipy import sparse
+
+    scales, trades, size = width
     parts = [sparse.csc_matrix(y)]
     if scales:
         parts.append(sparse.csc_matrix(kappa[:, None]))
     if trades:
         parts.append(sparse.csc_matrix((len(kappa), trades)) if moved is None else moved)
+    parts.append(sparse.csc_matrix((len(kappa), size)) if factored is None else factored)
     return sparse.hstack(parts, format="csc")

@@ -36,6 +36,11 @@ ITERATIONS = 50
 SMALL = 128
 
 
+# Distance at which a start, and the final weights, are taken to lie on a bound, on w₀ or on a row.
+NEAR = 1e-9
+ON = 1e-11
+
+
 class End(NamedTuple):
     """How an iteration ended: `point` is null unless its partition repeated at once."""
 
@@ -57,7 +62,7 @@ def solve(program: Program, start: Array | None = None, rows: Mask | None = None
     pieces, dense = Pieces(program), Dense(program.cov, program.ridge / program.scale)
     end, iterations = None, 0
     if start is not None:
-        end = iterate(dense, pieces, pieces.of(start, rows), 1.0)
+        end = iterate(dense, pieces, pieces.of(start, NEAR, rows), 1.0)
         iterations = end.iterations
     elif program.size <= SMALL and float(program.gain.min()) >= 0.0:
         end = iterate(dense, pieces, pieces.all_free(), 1.0)
@@ -82,14 +87,32 @@ def iterate(dense: Dense, pieces: Pieces, partition: Partition, tilt: float) -> 
         point, elastic = found
         following = pieces.following(dense.diagonal, point, partition)
         if following.same(partition):
-            if elastic:
-                partition = without_dependent(dense, pieces, partition, point.rows)
-            if elastic or not dense.own:
-                found = claim(dense, pieces, partition, tilt, own=True)
-            return End("optimal", iteration, partition, found[0] if found else None)
+            return _settled(dense, pieces, partition, point, iteration, elastic=elastic)
         key = partition.key()
         if key in seen:
             return End("cycled", iteration, partition, None)
         seen.add(key)
         partition, tilt = following, point.tilt
     return End("exhausted", ITERATIONS, partition, None)
+
+
+def _settled(
+    dense: Dense, pieces: Pieces, partition: Partition, point: Point, iteration: int, *, elastic: bool
+) -> End:
+    """The end at an optimal partition: its multipliers, and the weights of the face on which it lies.
+
+    At a degenerate vertex several partitions have the same point. The face is named by the weights alone,
+    so that whoever arrives computes the same bits.
+    """
+    if not elastic and not dense.own:
+        found = claim(dense, pieces, partition, point.tilt, own=True)
+        if found is None:
+            return End("singular", iteration, partition, None)
+        point = found[0]
+    face = pieces.of(point.weights, ON if not elastic else NEAR)
+    if elastic or not face.same(partition):
+        face = without_dependent(dense, pieces, face)
+        found = claim(dense, pieces, face, point.tilt, own=True)
+        weights = pieces.fixed(face.states) if found is None else found[0].weights
+        point = point._replace(weights=weights, pressed=dense.press(weights))
+    return End("optimal", iteration, partition, point)

@@ -23,13 +23,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.steps.l4_allocation.kernels.pieces import Partition, Pieces, Point
+from quantctl.steps.l4_allocation.kernels.pieces import Partition, Pieces, Point, States
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 # Relative squared pivot below which an active row is a combination of those before it.
 DEPENDENT = 1e-10
+# Violation up to which dependent equations agree with one another.
+CONSISTENT = 1e-7
+# Change of a residual along a direction of the multipliers that counts as one.
+TURNED = 1e-9
+TURNS = 12
 # A factor is borrowed while its set differs in fewer than one name of so many.
 BORROWED = 14
 # Relative give of the rows while they are dependent: an inconsistent row prices its names in.
@@ -122,15 +127,12 @@ def claim(
     own : the factor must be that of the partition
     """
     free = (partition.states & 1).nonzero()[0]
-    if not free.size:
-        return None
     weights = pieces.fixed(partition.states)
     gain, constant = pieces.tilted(partition.states)
-    active = partition.rows.nonzero()[0]
-    normals, rest = pieces.normals[:1], pieces.level[:1]
-    if active.size:
-        chosen = np.concatenate(([0], 1 + active))
-        normals, rest = pieces.normals[chosen], pieces.level[chosen]
+    chosen = np.concatenate(([0], 1 + partition.rows.nonzero()[0]))
+    normals, rest = pieces.normals[chosen], pieces.level[chosen]
+    if not free.size:
+        return _corner(dense, pieces, partition, weights, normals, rest)
     load = None
     if weights.any():
         load, rest = dense.press(weights), rest - normals @ weights
@@ -160,23 +162,71 @@ def claim(
         tilt = root if root > 0.0 else tilt
         found, y = found + tilt * path[:, 1], y + tilt * multipliers[:, 1]
     weights[free] = found
-    return Point(weights, dense.press(weights), tilt, float(y[0]), y[1:]), elastic
+    pressed = dense.press(weights)
+    if elastic and float(np.abs(normals @ weights - pieces.level[chosen]).max()) < CONSISTENT:
+        y = _balanced(pieces, partition.states, pressed, tilt, y, normals)
+    return Point(weights, pressed, tilt, float(y[0]), y[1:]), elastic
 
 
-def without_dependent(dense: Dense, pieces: Pieces, partition: Partition, rows: Array) -> Partition:
-    """The partition without rows that depend on the others; the weakest go, so no sign turns.
+def _corner(
+    dense: Dense, pieces: Pieces, partition: Partition, weights: Array, normals: Array, level: Array
+) -> tuple[Point, bool] | None:
+    """The point of a partition without free names, where it meets its equations; t is w'Qw/numerator."""
+    if float(np.abs(normals @ weights - level).max()) >= CONSISTENT:
+        return None
+    pressed, tilt = dense.press(weights), 1.0
+    if pieces.program.ratio:
+        gain, constant = pieces.tilted(partition.states)
+        numerator = float(gain @ weights) + constant
+        if not numerator > 0.0:
+            return None
+        tilt = float(weights @ pressed) / numerator
+    y = _balanced(pieces, partition.states, pressed, tilt, np.zeros(len(level)), normals)
+    return Point(weights, pressed, tilt, float(y[0]), y[1:]), True
 
-    rows : λ of the active rows.
+
+def _balanced(pieces: Pieces, states: States, pressed: Array, tilt: float, y: Array, normals: Array) -> Array:
+    """Multipliers of dependent equations, moved along what the free names do not tell of them.
+
+    Stationarity on F fixes y up to n with n'E_F = 0. As far as steps along each n in turn allow, the signs
+    of the fixed names, r ≥ 0 at a lower bound, and of the rows are made right.
     """
+    free = (states & 1) == 1
+    border, force = normals[:, free], pressed - tilt * pieces.gain
+    still = pressed - tilt * pieces.tilted(states)[0] + y @ normals
+    if free.any():
+        y = y - np.linalg.lstsq(border.T, still[free], rcond=1e-10)[0]
+    roots, axes = np.linalg.eigh(border @ border.T)
+    low, high = pieces.signs(states, tilt)
+    loose = axes.T[roots < DEPENDENT * max(float(roots[-1]), 1.0)]
+    for axis in [*loose] * (1 if len(loose) == 1 else TURNS):
+        residual, turn = force + y @ normals, axis @ normals
+        gap = (
+            np.concatenate((low - residual, -y[1:])),
+            np.concatenate((high - residual, np.full(y.size - 1, np.inf))),
+        )
+        slope = np.concatenate((np.where(free, 0.0, turn), axis[1:]))
+        moved = np.abs(slope) > TURNED
+        if not moved.any():
+            continue
+        ends = gap[0][moved] / slope[moved], gap[1][moved] / slope[moved]
+        least, most = float(np.minimum(*ends).max()), float(np.maximum(*ends).min())
+        y = y + axis * (min(max(0.0, least), most) if least <= most else 0.5 * (least + most))
+    return y
+
+
+def without_dependent(dense: Dense, pieces: Pieces, partition: Partition) -> Partition:
+    """The partition without rows that depend on the budget and the rows before them."""
     free = (partition.states & 1).nonzero()[0]
     index = partition.rows.nonzero()[0]
-    border = pieces.normals[np.concatenate(([0], 1 + index))][:, free]
-    solved = dense.invert(free, border.T, own=True)
-    assert solved is not None
-    strongest = np.concatenate(([0], 1 + np.argsort(-rows, kind="stable")))
-    kept = independent(border @ solved, strongest)
     left = np.zeros_like(partition.rows)
-    left[index[kept[kept > 0] - 1]] = True
+    if free.size and index.size:
+        border = pieces.normals[np.concatenate(([0], 1 + index))][:, free]
+        solved = dense.invert(free, border.T, own=True)
+        if solved is None:
+            return partition
+        kept = independent(border @ solved, np.arange(1 + index.size))
+        left[index[kept[kept > 0] - 1]] = True
     return Partition(partition.states, left)
 
 

@@ -46,15 +46,22 @@ def _unbounded(program: Program) -> float | None:
 
 
 def _multipliers(program: Program, weights: Array) -> Multipliers:
-    """The budget's from the freer name; what is left over belongs to the bound of the other."""
+    """The budget's from one name, what is left over from the bound of the other: of both the valid choice."""
     pressed = program.press(weights)
     gradient = pressed - program.gain
     if program.ratio:
         gradient = pressed / float(weights @ pressed) - program.gain / float(program.gain @ weights)
-    room = np.minimum(weights - program.lower, program.upper - weights)
-    left = gradient - gradient[int(np.argmax(room))]
-    budget = -float(gradient[int(np.argmax(room))])
-    at_lower = weights - program.lower <= program.upper - weights
-    lower = np.maximum(np.where(at_lower, left, 0.0), 0.0)
-    upper = np.maximum(np.where(at_lower, 0.0, -left), 0.0)
-    return Multipliers(budget, lower, upper, np.zeros(len(program.limit)), 0.0)
+    below, above = weights - program.lower, program.upper - weights
+    choices = []
+    for level in gradient:
+        left = gradient - level
+        lower, upper = np.where(below <= above, left, 0.0), np.where(below <= above, 0.0, -left)
+        if float(np.minimum(lower, upper).min()) >= 0.0:
+            choices.append(float(np.abs(left) @ np.minimum(below, above)))
+        else:
+            choices.append(np.inf)
+    level = gradient[int(np.argmin(choices))]
+    left = gradient - level
+    lower, upper = np.where(below <= above, left, 0.0), np.where(below <= above, 0.0, -left)
+    rows = np.zeros(len(program.limit))
+    return Multipliers(-float(level), np.maximum(lower, 0.0), np.maximum(upper, 0.0), rows, 0.0)

@@ -24,8 +24,6 @@ States = NDArray[np.int8]
 LOWER, BELOW, HELD, ABOVE, UPPER = range(5)
 # Names and rows change sides beyond this distance in weight, so that rounding cannot turn them back.
 SIDE = 1e-12
-# Weights this near to a bound or to w₀ are taken to lie on it, where a start chooses the partition.
-NEAR = 1e-9
 
 
 class Partition(NamedTuple):
@@ -65,14 +63,14 @@ class Pieces:
         self.normals[1:] = program.rows
         self.level = np.concatenate(([1.0], program.limit))
 
-    def of(self, weights: Array, rows: Mask | None = None) -> Partition:
-        """The partition on which `weights` lie; `rows` where it is known which are active."""
-        target = np.where(weights <= self.lower + NEAR, self.lower, weights)
-        target = np.where(weights >= self.upper - NEAR, self.upper, target)
+    def of(self, weights: Array, near: float, rows: Mask | None = None) -> Partition:
+        """The partition on which `weights` lie to within `near`; `rows` where the active ones are known."""
+        target = np.where(weights <= self.lower + near, self.lower, weights)
+        target = np.where(weights >= self.upper - near, self.upper, target)
         if self.kink:
-            target = np.where(np.abs(weights - self.previous) <= NEAR, self.previous, target)
+            target = np.where(np.abs(weights - self.previous) <= near, self.previous, target)
         if rows is None:
-            rows = self.level[1:] - self.program.rows @ weights <= NEAR
+            rows = self.level[1:] - self.program.rows @ weights <= near
         return Partition(self.pieces(target), rows)
 
     def all_free(self) -> Partition:
@@ -192,6 +190,15 @@ class Pieces:
         slope[(states == LOWER) & (self.lower >= self.previous)] = 1.0
         slope[(states == UPPER) & (self.upper <= self.previous)] = -1.0
         return slope
+
+    def signs(self, states: States, tilt: float) -> tuple[Array, Array]:
+        """Ends of the interval in which r of every fixed name is optimal; of free names, all numbers."""
+        low, high = np.full(states.size, -np.inf), np.full(states.size, np.inf)
+        slope = tilt * self.kink * self.slopes(states) if self.kink else np.zeros(states.size)
+        low[states == LOWER] = -slope[states == LOWER]
+        high[states == UPPER] = -slope[states == UPPER]
+        low[states == HELD], high[states == HELD] = -tilt * self.kink, tilt * self.kink
+        return low, high
 
     def tilted(self, states: States) -> tuple[Array, float]:
         """Gain less slopes, (N,), and the constant k₀ = c(Σ s_i w₀_i − v) of a ratio's numerator."""

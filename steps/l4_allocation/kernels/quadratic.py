@@ -83,40 +83,48 @@ class Climb:
         """The interior point; its sets start the active set, so that the bits are those of the fast rung."""
         if not self.engine.has("ipm"):
             return None
-        found = self._on_its_pieces(interior_point.solve(self.program))
+        found = self._held(interior_point.solve(self.program))
         if found.outcome == "infeasible" and (proven := explain_infeasibility(self.problem)) is not None:
             work = found.iterations, found.factorisations
             self.attempts.append(Attempt("ipm", "infeasible", "INFEASIBLE", *work))
             return self._infeasible(proven)
-        result = self._judged("ipm", found)
-        if self.engine.has("polish") and found.weights is not None and found.multipliers is not None:
-            rows = found.multipliers.rows > self.program.limit - self.program.rows @ found.weights
-            polished = self._judged("polish", active_set.solve(self.program, found.weights, rows))
-            if polished is not None and (result is None or polished.status == "OPTIMAL"):
-                return polished
+        return self._polished(found, self._judged("ipm", found))
+
+    def _polished(self, found: Optimum, result: Result | None) -> Result | None:
+        """The active set's result from the sets of `found`, or `result` where that is no worse."""
+        if not self.engine.has("polish") or found.weights is None or found.multipliers is None:
+            return result
+        program, weights, lam = self.program, found.weights, found.multipliers
+        rows = lam.rows > program.limit - program.rows @ weights
+        weights = np.where(lam.lower > weights - program.lower, program.lower, weights)
+        weights = np.where(lam.upper > program.upper - weights, program.upper, weights)
+        polished = self._judged("polish", active_set.solve(program, weights, rows))
+        if polished is not None and (result is None or polished.status == "OPTIMAL"):
+            return polished
         return result
 
     def _conic(self) -> Result | None:
         if not self.engine.has("clarabel"):
             return None
-        posed = self.engine.reference
-        found = self._on_its_pieces(conic.solve(self.program)) if posed is None else self.posed(posed)
-        return self._judged("clarabel", found)
+        if self.engine.reference is not None:
+            return self._judged("clarabel", self.posed(self.engine.reference))
+        found = self._held(conic.solve(self.program))
+        result = self._judged("clarabel", found)
+        if result is not None and result.status == "OPTIMAL":
+            return result
+        return self._polished(found, result)
 
-    def _on_its_pieces(self, found: Optimum) -> Optimum:
-        """A claim from inside, moved onto bounds and w₀ where its multipliers outweigh the distance."""
-        if found.weights is None or found.multipliers is None:
-            return found
+    def _held(self, found: Optimum) -> Optimum:
+        """A claim from inside, with names at w₀ where the kink outweighs their distance from it."""
         program, weights, lam = self.program, found.weights, found.multipliers
-        weights = np.where(lam.lower > weights - program.lower, program.lower, weights)
-        weights = np.where(lam.upper > program.upper - weights, program.upper, weights)
-        if program.kink and program.previous is not None:
-            gradient = gradient_of(self.problem, weights, self.formulation, self.risk_aversion)
-            if gradient is not None:
-                left = gradient.smooth + lam.budget - lam.lower + lam.upper + lam.rows @ program.rows
-                held = gradient.kink - np.abs(left) > np.abs(weights - program.previous)
-                weights = np.where(held, program.previous, weights)
-        return replace(found, weights=weights)
+        if weights is None or lam is None or program.previous is None:
+            return found
+        gradient = gradient_of(self.problem, weights, self.formulation, self.risk_aversion)
+        if gradient is None:
+            return found
+        left = gradient.smooth + lam.budget - lam.lower + lam.upper + lam.rows @ program.rows
+        held = gradient.kink - np.abs(left) > np.abs(weights - program.previous)
+        return replace(found, weights=np.where(held, program.previous, weights))
 
     def _judged(self, rung: Rung, found: Optimum) -> Result | None:
         """The result of a claim, clipped to its bounds, if `check_kkt` accepts it."""

@@ -15,9 +15,6 @@ CODES: dict[str, Code] = {
     "PROBLEM_INVALID": Code(1, "A field of an allocation problem has a wrong shape or value."),
     "COVARIANCE_METHOD": Code(2, "The covariance method has no such name."),
     # refused configuration
-    "PROFILE_UNAVAILABLE": Code(2, "The risk profile is not available in this version."),
-    "STRUCTURE_UNAVAILABLE": Code(2, "The allocation structure is not available in this version."),
-    "CASH_UNAVAILABLE": Code(2, "Declared cash is not available in this version."),
     "ERC_LOWER_BOUND": Code(2, "Risk budgeting admits no lower bound but 0."),
     # failures of a profile; they stop a run only where no fallback is declared
     "INFEASIBLE": Code(4, "The constraints conflict; a verified certificate names them."),
@@ -26,6 +23,9 @@ CODES: dict[str, Code] = {
     "INFEASIBLE_GROUPS": Code(4, "The group limits leave no portfolio."),
     "INFEASIBLE_BOUNDS": Code(4, "The weight bounds leave no fully invested portfolio."),
     "NON_POSITIVE_EXCESS": Code(4, "No admissible portfolio has a positive excess return."),
+    "EXPOSURE_BELOW_MIN": Code(4, "The share that keeps beta within tolerance is below the least exposure."),
+    "TWO_LAYER_BETA": Code(4, "The product of two layers exceeds the beta tolerance."),
+    "TWO_LAYER_BOUNDS": Code(4, "The product of two layers exceeds a cap or falls below a floor."),
     "SOLVER_FAILED": Code(4, "No rung of the solver ladder gave an accepted result."),
     "PROJECTION_FAILED": Code(4, "The projection on the caps did not converge."),
     "NO_BARRIER": Code(4, "Overlapping rows force a budgeted atom to 0: no risk budget can be met."),
@@ -35,6 +35,7 @@ CODES: dict[str, Code] = {
     "EXCESS_PROGRAM": Code(70, "The linear program of the largest excess ended without an answer."),
     "ALLOCATION_DUST": Code(70, "Dropping dust weights breaks a constraint."),
     # decisions
+    "ADAPTIVE_TARGET": Code(None, "The profile that adaptive stands for in this window."),
     "ALLOCATION_RESULT": Code(None, "How a risk profile ended."),
     "ALLOCATION_FALLBACK": Code(None, "A risk profile was replaced by its declared fallback."),
     "ALLOCATION_WINDOW_SHORT": Code(None, "Fewer rows than the train window."),
@@ -48,6 +49,7 @@ CODES: dict[str, Code] = {
     "DUPLICATE_STREAM": Code(None, "Two streams are the same up to scale."),
     "HRP_PROJECTED": Code(None, "Hierarchical weights were projected on the cluster caps."),
     "OPTIMAL_REDUCED_ACCURACY": Code(None, "A result was accepted at reduced accuracy."),
+    "SOLVER_RUNG": Code(None, "A native result was accepted beyond the fast kernel."),
     "NO_WEIGHTS": Code(None, "A number is undefined because the profile has no weights."),
     # flattening
     "FLATTEN_UNKNOWN_ATOM": Code(1, "A weight belongs to no atom of the table."),
@@ -71,6 +73,7 @@ CODES: dict[str, Code] = {
     "L4_NOT_NORMALISED": Code(1, "A solver-space row is not synthetic long."),
     "L4_UNKNOWN_ATOM": Code(1, "A solver-space row names no atom."),
     "L4_SYMBOL": Code(1, "A physical row is not EXCHANGE:SYMBOL."),
+    "L4_CASH": Code(1, "Cash that is not declared, or more of it than the least exposure admits."),
     "L4_CAP": Code(1, "A weight exceeds its effective cap."),
     "L4_CLUSTER": Code(1, "Clusters of the weight file disagree with portfolio_clusters."),
     "L4_KAPPA": Code(1, "The condition number is not below its limit."),

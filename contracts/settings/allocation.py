@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from math import fsum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from quantctl.contracts.settings.section import (
     AtLeastOne,
@@ -24,11 +25,21 @@ RISK_PROFILES = (
     "market", "benchmark",
 )  # fmt: skip
 BETA_REFUSED = ("erc", "risk_parity", "risk_budget", "hrp", "herc", "barbell")
+BETA_IDLE = ("adaptive", "equal_weight", "market", "benchmark")
 QUADRANTS = ("NORMAL", "EXPANSION", "INFLATIONARY_TREND", "STAGNATION", "CRISIS")
 REGIMES = ("QUIET", "NORMAL", "TURBULENT", "CRISIS")
 RiskProfile = Annotated[str, one_of("RISK_PROFILE_UNKNOWN", "risk profile", RISK_PROFILES)]
 Quadrant = Annotated[str, one_of("CONFIG_RANGE", "quadrant", QUADRANTS)]
 Regime = Annotated[str, one_of("CONFIG_RANGE", "regime", REGIMES)]
+
+
+def _replacement(profile: str) -> str:
+    if profile in ("adaptive", "market"):
+        raise refusal("CONFIG_RANGE", f"{profile} stands for other holdings: it cannot replace a profile")
+    return profile
+
+
+Replacement = Annotated[RiskProfile, AfterValidator(_replacement)]
 
 
 class CovarianceSettings(Section):
@@ -62,6 +73,9 @@ class BetaSettings(Section):
                 raise refusal(
                     "BETA_UNSUPPORTED_FOR_PROFILE", f"a beta row would destroy what {profile} promises"
                 )
+            if profile in BETA_IDLE:
+                why = "has the beta row of its target" if profile == "adaptive" else "is not optimised"
+                raise refusal("BETA_UNSUPPORTED_FOR_PROFILE", f"{profile} {why}: it takes no beta row")
         return profiles
 
     @model_validator(mode="after")
@@ -97,7 +111,7 @@ class BarbellSettings(Section):
 class AdaptiveSettings(Section):
     """`allocation.adaptive.*`: the profile by quadrant."""
 
-    map: dict[Quadrant, RiskProfile] = Field(
+    map: dict[Quadrant, Replacement] = Field(
         {
             "EXPANSION": "max_sharpe",
             "NORMAL": "max_sharpe",
@@ -107,7 +121,11 @@ class AdaptiveSettings(Section):
         },
         description="Quadrant to risk profile.",
     )
-    fallback: RiskProfile = Field("erc", description="Risk profile on thin data or an unknown quadrant.")
+    fallback: Replacement = Field("erc", description="Risk profile below 30 bars or in an unknown quadrant.")
+
+    def targets(self) -> set[str]:
+        """All profiles that `adaptive` may stand for."""
+        return {*self.map.values(), self.fallback}
 
 
 class MarketNeutralSettings(Section):
@@ -121,10 +139,18 @@ class MarketNeutralSettings(Section):
 class Fallback(Section):
     """One entry of `allocation.fallback`."""
 
-    profile: RiskProfile = Field(description="Risk profile that is tried.")
+    profile: Replacement = Field(description="Risk profile that is tried.")
     keep: tuple[Literal["caps", "clusters", "beta"], ...] = Field(
         ("caps", "clusters"), description="Constraints that it keeps."
     )
+
+    @model_validator(mode="after")
+    def _keeps_what_it_can(self) -> Fallback:
+        if "beta" in self.keep and self.profile in BETA_REFUSED:
+            raise refusal(
+                "BETA_UNSUPPORTED_FOR_PROFILE", f"a beta row would destroy what {self.profile} promises"
+            )
+        return self
 
 
 class AllocationSettings(Section):
@@ -146,7 +172,7 @@ class AllocationSettings(Section):
         (Fallback(profile="erc", keep=("caps", "clusters")),),
         description="Tried in order after a failure; [] for none.",
     )
-    scarcity_fallback: RiskProfile = Field(
+    scarcity_fallback: Replacement = Field(
         "erc", description="Risk profile of a sleeve below the winner floor."
     )
     covariance: CovarianceSettings = Field(
@@ -175,7 +201,13 @@ class AllocationSettings(Section):
         {"NORMAL": 0.05, "EXPANSION": 0.05, "INFLATIONARY_TREND": 0.10, "STAGNATION": 0.10, "CRISIS": 0.20},
         description="Quadrant to ridge penalty, in units of the mean variance.",
     )
-    turnover: NonNegative = Field(0.001, description="Turnover penalty, in units of the mean variance.")
+    turnover: NonNegative = Field(
+        0.001,
+        description="Price of a unit traded against previous_weights, under features.feat_turnover_penalty.",
+    )
+    previous_weights: dict[str, NonNegative] | None = Field(
+        None, description="Atom id to the weight it had before; null: nothing is held."
+    )
     risk_free: Finite = Field(0.0, description="Risk-free rate, per year.")
     allow_all_cash: bool = Field(False, description="Whether a portfolio may be all gated cash.")
     cash: Literal["none", "allowed"] = Field("none", description="Whether weights may sum to less than 1.")
@@ -192,9 +224,17 @@ class AllocationSettings(Section):
     def _consistent(self) -> AllocationSettings:
         if self.weight_min > self.weight_max:
             raise refusal("CONFIG_RANGE", "allocation.weight_min is above allocation.weight_max")
-        if "risk_budget" in self.risk_profiles and not self.budgets:
+        if "risk_budget" in self._asked() and not self.budgets:
             raise refusal("BUDGET_MISSING", "risk profile risk_budget needs allocation.budgets")
+        held = fsum((self.previous_weights or {}).values())
+        if held > 1.0 + 1e-9:
+            raise refusal("CONFIG_RANGE", f"allocation.previous_weights sum to {held:.9g} > 1")
         return self
+
+    def _asked(self) -> set[str]:
+        """Profiles that may be solved: those of the list, their replacements, targets of `adaptive`."""
+        asked = {*self.risk_profiles, self.scarcity_fallback, *(entry.profile for entry in self.fallback)}
+        return asked | self.adaptive.targets() if "adaptive" in asked else asked
 
     @field_validator("l2_by_quadrant")
     @classmethod

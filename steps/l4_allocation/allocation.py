@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import fsum
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from quantctl.contracts.records.regime import RegimeRecord
 from quantctl.contracts.records.selection import Winners
 from quantctl.contracts.settings.allocation import AllocationSettings
 from quantctl.contracts.settings.backtest import BacktestSettings
+from quantctl.contracts.settings.features import FeaturesSettings
 from quantctl.contracts.settings.htr import HtrSettings
 from quantctl.contracts.stage import Finding, Outcome, RunFacts, StageParams, stage
 from quantctl.steps.l2_selection.clustering import Clustering, cluster_streams
@@ -25,15 +27,16 @@ from quantctl.steps.l4_allocation.kernels.beta import Beta, estimate_beta
 from quantctl.steps.l4_allocation.kernels.caps import effective_caps
 from quantctl.steps.l4_allocation.kernels.problem import Problem
 from quantctl.steps.l4_allocation.kernels.risk_model import RiskModel, estimate_risk_model
-from quantctl.steps.l4_allocation.ladder import (
+from quantctl.steps.l4_allocation.ladder import Solved, refusal, run_profile
+from quantctl.steps.l4_allocation.profiles import (
     MIN_ANTIFRAGILITY_BARS,
     Setting,
-    Solved,
     check_available,
     engine_of,
-    refusal,
-    run_profile,
+    has_beta_row,
+    target_of,
 )
+from quantctl.steps.l4_allocation.two_layer import layers_of
 
 Array = NDArray[np.float64]
 
@@ -43,6 +46,7 @@ class AllocationParams(StageParams):
 
     allocation: AllocationSettings
     backtest: BacktestSettings
+    features: FeaturesSettings
     htr: HtrSettings
 
 
@@ -91,17 +95,17 @@ def allocate(
 ) -> Outcome:
     """Turn synthetic return streams into weights, one portfolio per risk profile.
 
-    Raises `EMPTY_UNIVERSE`, `INSUFFICIENT_HISTORY`, `NONFINITE_INPUT`, `BENCHMARK_MISSING` (exit 3) and
-    `PROFILE_UNAVAILABLE` (exit 2). An infeasible profile without a declared fallback ends the stage with
-    exit 4 after its certificate is written.
+    Raises `EMPTY_UNIVERSE`, `INSUFFICIENT_HISTORY`, `NONFINITE_INPUT`, `BENCHMARK_MISSING` (exit 3),
+    `ENGINE_UNAVAILABLE` and `BUDGET_MISSING` (exit 2). An infeasible profile without a declared fallback
+    ends the stage with exit 4 after its certificate is written.
     """
-    settings = params.allocation
     _refuse(params)
+    settings = priced(params.allocation, params.features)
     window = take_window(synthetic_returns, params.backtest.train_window, settings.min_obs)
     facts = weight_file.atom_facts(atoms, lake_symbols, window.names)
     model = risk_model_of(window, settings, run)
     clustering = cluster_streams(window.returns, window.names, settings.clusters, settings.kappa_max)
-    exposure = measure_beta(window, returns_matrix, facts.factors, params)
+    exposure = measure_beta(window, returns_matrix, facts.factors, regime.quadrant, params)
     scarce = len(portfolio_candidates.winners) < params.htr.floor
     setting = setting_of(window, model, clustering, exposure, regime, settings, run)
     solved = [
@@ -127,7 +131,7 @@ def allocate(
         findings=[
             *clustering.findings,
             *decisions.of_input(window, model, exposure, setting, len(portfolio_candidates.winners), scarce),
-            *decisions.of_profiles(solved, ids, model),
+            *decisions.of_profiles(solved, ids, model, setting),
             *_external(settings),
         ],
         metrics={"atoms": len(window.names), "rows": len(window.dates), "profiles": len(solved)},
@@ -152,6 +156,13 @@ def take_window(streams: pl.DataFrame, wanted: int, least: int) -> Window:
     return Window(rows["date"], names, np.ascontiguousarray(values.to_numpy()), wanted)
 
 
+def priced(settings: AllocationSettings, features: FeaturesSettings) -> AllocationSettings:
+    """`settings` with a price of trading only where the feature is on and previous weights are given."""
+    if features.feat_turnover_penalty and settings.previous_weights is not None:
+        return settings
+    return settings.model_copy(update={"turnover": 0.0})
+
+
 def risk_model_of(window: Window, settings: AllocationSettings, run: RunFacts) -> RiskModel:
     """The risk model of the window, in the units of the run's calendar."""
     return estimate_risk_model(
@@ -165,13 +176,18 @@ def risk_model_of(window: Window, settings: AllocationSettings, run: RunFacts) -
 
 
 def measure_beta(
-    window: Window, returns_matrix: pl.DataFrame, factors: Array, params: AllocationParams
+    window: Window, returns_matrix: pl.DataFrame, factors: Array, quadrant: str, params: AllocationParams
 ) -> Exposure:
     """Beta to the benchmark; a missing benchmark is an error where a beta row needs it."""
     settings = params.allocation
     symbols = params.backtest.benchmark_symbols
     benchmark = settings.beta.benchmark or (symbols[0] if symbols else None)
-    needed = [p for p in settings.risk_profiles if p in settings.beta.apply_to or p == "market_neutral"]
+    replacing = (settings.scarcity_fallback, *(entry.profile for entry in settings.fallback))
+    needed = [
+        profile
+        for profile in (*settings.risk_profiles, *replacing)
+        if has_beta_row(target_of(profile, settings, quadrant, len(window.dates)), settings)
+    ]
     if benchmark is None or benchmark not in returns_matrix.columns:
         if needed:
             raise DataMissing(
@@ -202,17 +218,34 @@ def setting_of(
     labels = tuple(str(label) for label, kept in zip(clustering.labels, keep, strict=True) if kept)
     names = tuple(name for name, kept in zip(window.names, keep, strict=True) if kept)
     enough = len(window.dates) >= MIN_ANTIFRAGILITY_BARS
-    return Setting(
+    live = window.returns[:, keep]
+    previous, exits = previous_of(names, settings)
+    setting = Setting(
         base=Problem(model.cov, mu=model.mu, risk_free=settings.risk_free, names=names),
         labels=labels,
         caps=effective_caps(labels, settings.cluster_cap, settings.weight_max),
         beta=None if exposure.beta is None else exposure.beta[keep],
-        scores=antifragility(window.returns[:, keep], run.annualisation) if enough else None,
+        scores=antifragility(live, run.annualisation) if enough else None,
         regime=regime.regime,
         quadrant=regime.quadrant,
         settings=settings,
         engine=engine_of(settings),
+        returns=live,
+        previous=previous,
+        exit_turnover=exits,
     )
+    if settings.structure == "flat":
+        return setting
+    return replace(setting, layers=layers_of(setting, run.annualisation))
+
+
+def previous_of(names: tuple[str, ...], settings: AllocationSettings) -> tuple[Array | None, float]:
+    """Previous weights of the atoms `names`, 0 for new ones, and the weight of those that vanished."""
+    if settings.previous_weights is None:
+        return None, 0.0
+    known = settings.previous_weights
+    gone = fsum(weight for name, weight in sorted(known.items()) if name not in names)
+    return np.array([known.get(name, 0.0) for name in names]), gone
 
 
 def _external(settings: AllocationSettings) -> list[Finding]:

@@ -6,14 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from quantctl.contracts.stage import Finding, Level
 from quantctl.steps.l4_allocation.kernels.risk_model import RiskModel
-from quantctl.steps.l4_allocation.ladder import Setting, Solved
+from quantctl.steps.l4_allocation.ladder import Solved
+from quantctl.steps.l4_allocation.profiles import Setting
 
 if TYPE_CHECKING:
     from quantctl.steps.l4_allocation.allocation import Exposure, Window
 
 EXTREME_INTENSITY = 0.02
 EXTREME_KAPPA = 1e8
+UNPROVEN = {
+    "EXPOSURE_BELOW_MIN": "beta within tolerance leaves less than the least exposure",
+    "TWO_LAYER_BETA": "the product of both layers exceeds the beta tolerance",
+    "TWO_LAYER_BOUNDS": "the product of both layers breaks a cap or a floor",
+}
+# Rungs of the native engine that are no detour: closed forms, fast kernels and their own finish.
+LATE_RUNGS = ("ipm", "polish", "clarabel", "highs")
 _KNOWN_WARNINGS = {
+    "CVAR_TAIL_THIN": "fewer than five rows lie in the tail",
     "OPTIMAL_REDUCED_ACCURACY": "accepted at reduced accuracy",
     "HRP_PROJECTED": "hierarchical weights were projected on the caps",
 }
@@ -49,11 +58,14 @@ def of_input(
     return [*found, *_of_conditioning(model), *_of_caps(setting)]
 
 
-def of_profiles(solved: list[Solved], ids: dict[str, str], model: RiskModel) -> list[Finding]:
+def of_profiles(
+    solved: list[Solved], ids: dict[str, str], model: RiskModel, setting: Setting
+) -> list[Finding]:
     """One `ALLOCATION_RESULT` per profile and a finding for each failure, fallback and warning."""
     found: list[Finding] = []
     for one in solved:
         found.append(_result(one, ids[one.profile], model))
+        found += _of_path(one, setting)
         if one.first.certificate is not None:
             found.append(_finding(
                 "WARN", "INFEASIBLE", f"{one.profile}: {one.first.certificate['message']}",
@@ -76,6 +88,26 @@ def of_profiles(solved: list[Solved], ids: dict[str, str], model: RiskModel) -> 
         if one.result.notes.get("cap_relaxed"):
             found.append(_core_relaxed(one))
         found += [_warning(one, code) for code in one.result.warnings]
+    return found
+
+
+def _of_path(one: Solved, setting: Setting) -> list[Finding]:
+    """How an accepted result came about, and failures that have a code but no certificate."""
+    found = []
+    if one.target != one.profile:
+        found.append(_finding(
+            "INFO", "ADAPTIVE_TARGET", f"{one.profile} is {one.target} in quadrant {setting.quadrant}",
+            profile=one.profile, target=one.target, quadrant=setting.quadrant, rows=setting.bars,
+        ))  # fmt: skip
+    last = one.result.attempts[-1].rung if one.result.accepted and one.result.attempts else None
+    if setting.settings.engine == "native" and last in LATE_RUNGS:
+        found.append(_finding("INFO", "SOLVER_RUNG", f"{one.profile} was accepted on the rung {last}",
+                              profile=one.profile, rung=last))  # fmt: skip
+    if one.reason in ("EXPOSURE_BELOW_MIN", "TWO_LAYER_BETA", "TWO_LAYER_BOUNDS"):
+        why = {key: one.first.notes[key] for key in ("exposure", "invested_beta", "violated")
+               if key in one.first.notes}  # fmt: skip
+        found.append(_finding("WARN", one.reason, f"{one.profile}: {UNPROVEN[one.reason]}",
+                              profile=one.profile, **why))  # fmt: skip
     return found
 
 

@@ -15,6 +15,7 @@ from quantctl.contracts.settings.allocation import AllocationSettings
 from quantctl.contracts.settings.synthesis import SynthesisSettings
 from quantctl.contracts.stage import Finding, Judgement, Loaded, StageParams, gate
 from quantctl.steps.l4_allocation.flatten import AtomRow, atom_rows, flatten_profile
+from quantctl.steps.l4_allocation.profiles import has_beta_row
 
 SUM = 1e-9
 CAP = 1e-6
@@ -56,6 +57,7 @@ def judge_synthetic(
     found += _registry(portfolio, known)
     for name, profile in portfolio.profiles.items():
         found += _synthetic_profile(name, profile, known, portfolio_clusters.value.labels())
+        found += _declared(name, profile, params.allocation)
     rows = sum(len(profile.assets) for profile in portfolio.profiles.values())
     if not rows:
         found.append(_error("L4_SYNTHETIC_NOTHING_CHECKED", "no risk profile holds an asset", symbol=None))
@@ -132,6 +134,20 @@ def _synthetic_profile(
         )
         found.append(Finding(level="WARN", code="CAP_RELAXED", message=message))
     return found
+
+
+def _declared(name: str, profile: records.SolverProfile, settings: AllocationSettings) -> list[Finding]:
+    """Cash and beta row are what the settings declare."""
+    cash = profile.totals.cash
+    most = 1.0 - settings.cash_min_exposure if settings.cash == "allowed" else 0.0
+    row = has_beta_row(name, settings) and profile.status == "OPTIMAL"
+    tolerance, declared = profile.constraints.beta_tolerance or 0.0, settings.beta.tolerance
+    rules = [
+        _Rule("L4_CASH", cash > most + SUM, f"cash {cash:.9g}, at most {most:.9g} is declared"),
+        _Rule("L4_BETA", row and not profile.constraints.market_neutral, "the beta row is missing"),
+        _Rule("L4_BETA", row and tolerance > declared, f"beta tolerance {tolerance}, declared {declared}"),
+    ]  # fmt: skip
+    return _broken(name, rules)
 
 
 def _asset_rules(

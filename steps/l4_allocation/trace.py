@@ -118,6 +118,7 @@ def profile_trace(one: Solved) -> ProfileTrace:
     return ProfileTrace(
         status=one.status,
         used=one.used,
+        target=one.target,
         attempts=[
             AttemptTrace(
                 rung=a.rung, outcome=a.outcome, code=a.code, iterations=a.iterations,

@@ -18,7 +18,8 @@ from quantctl.contracts.settings.allocation import AllocationSettings
 from quantctl.contracts.stage import RunFacts
 from quantctl.steps.l4_allocation.kernels.kkt import primal_violation
 from quantctl.steps.l4_allocation.kernels.risk_model import RiskModel
-from quantctl.steps.l4_allocation.ladder import BASELINES, Setting, Solved
+from quantctl.steps.l4_allocation.ladder import Solved
+from quantctl.steps.l4_allocation.profiles import BASELINES, UNCAPPED, Setting
 
 Array = NDArray[np.float64]
 
@@ -33,7 +34,8 @@ _FORMULATIONS = {
     "equal_weight": "equal_weight", "benchmark": "equal_weight", "hrp": "hierarchical_risk_parity",
     "erc": "risk_budget", "risk_parity": "risk_budget", "risk_budget": "risk_budget",
     "min_variance": "min_variance", "market_neutral": "min_variance", "max_sharpe": "max_sharpe",
-    "barbell": "barbell",
+    "barbell": "barbell", "herc": "hierarchical_equal_risk", "mean_variance": "mean_variance",
+    "max_diversification": "max_diversification", "min_cvar": "min_cvar",
 }  # fmt: skip
 
 
@@ -112,17 +114,20 @@ def solver_portfolio(
 
 
 def boundary(one: Solved) -> Array:
-    """Weights over the solved atoms without dust, rescaled once.
+    """Weights over the solved atoms without dust, rescaled once to the exposure of the result.
 
     Raises `ALLOCATION_DUST` (exit 70) where the constraints then fail by more than 1e-8.
     """
     assert one.result.weights is not None
+    exposure = one.result.exposure
     kept = np.where(one.result.weights <= DUST, 0.0, one.result.weights)
     weights = kept / kept.sum()
-    before = primal_violation(one.problem, one.result.weights)
-    if one.used != "barbell" and primal_violation(one.problem, weights) > MAX_DUST_RESIDUAL + before:
+    # Declared cash scales a fully invested solution, for which the beta row was not posed.
+    posed = one.problem if exposure == 1.0 else one.problem.without_beta()
+    before = primal_violation(posed, one.result.weights / exposure)
+    if one.used != "barbell" and primal_violation(posed, weights) > MAX_DUST_RESIDUAL + before:
         raise InternalError("ALLOCATION_DUST", f"{one.profile}: dropping dust breaks a constraint")
-    return np.asarray(weights)
+    return np.asarray(exposure * weights)
 
 
 def _profile(book: Book, one: Solved) -> records.SolverProfile:
@@ -138,9 +143,11 @@ def _profile(book: Book, one: Solved) -> records.SolverProfile:
         ],
         assets=assets,
         clusters=[] if baseline else _clusters(book, assets),
-        totals=records.SolverTotals(gross=gross, net=gross, cash=0.0, n_assets=len(assets)),
+        totals=records.SolverTotals(
+            gross=gross, net=gross, cash=one.result.cash if assets else 0.0, n_assets=len(assets)
+        ),
         constraints=_constraints(book, one, weights, baseline=baseline),
-        conditioning=_conditioning(book),
+        conditioning=_conditioning(book, one.used),
         solver=_solver(book, one),
     )
 
@@ -222,13 +229,16 @@ def _constraints(book: Book, one: Solved, weights: Array, *, baseline: bool) -> 
     )
 
 
-def _conditioning(book: Book) -> records.Conditioning:
+def _conditioning(book: Book, used: str) -> records.Conditioning:
+    """Of the correlation that `used` saw: that of the clusters where they are the variables."""
+    layers = None if used in (*UNCAPPED, "market") else book.setting.layers
+    model = book.model if layers is None else layers.model
     return records.Conditioning(
-        kappa=book.model.conditioned.kappa_after,
+        kappa=model.conditioned.kappa_after,
         kappa_limit=book.settings.kappa_max,
-        shrinkage=book.model.shrinkage,
-        n_obs=book.model.n_obs,
-        n_columns=int(book.model.keep.sum()),
+        shrinkage=model.shrinkage,
+        n_obs=model.n_obs,
+        n_columns=int(model.keep.sum()),
     )
 
 
@@ -263,7 +273,7 @@ def _external(book: Book) -> records.SolverProfile:
             cap_relaxed=False, beta=None, beta_reason="NO_WEIGHTS", beta_tolerance=None,
             market_neutral=False, reason="BASELINE_EXTERNAL",
         ),
-        conditioning=_conditioning(book),
+        conditioning=_conditioning(book, "market"),
         solver=records.Solver(
             engine=book.settings.engine, formulation="equal_weight", solver="none", status="SKIPPED",
             iterations=0,

@@ -74,9 +74,6 @@ def test_a_setting_that_cannot_be_is_refused_before_anything_starts(
         ("SCALE_UNAVAILABLE", "features.predictability_scale=calibrated", "use raw"),
         ("FILTER_UNAVAILABLE", 'selection.filters=["trend_regime"]', "use darwinian"),
         ("RANKER_UNAVAILABLE", "ranking.regime_fit=true", "use false"),
-        ("STRUCTURE_UNAVAILABLE", "allocation.structure=two_layer", "set allocation.structure to flat"),
-        ("CASH_UNAVAILABLE", "allocation.cash=allowed", "set allocation.cash to none"),
-        ("PROFILE_UNAVAILABLE", 'allocation.risk_profiles=["herc"]', "remove herc"),
         ("ERC_LOWER_BOUND", "allocation.weight_min=0.01", "set allocation.weight_min to 0"),
     ],
 )

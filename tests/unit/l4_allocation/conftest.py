@@ -11,6 +11,7 @@ import pytest
 
 from quantctl.contracts.settings.allocation import AllocationSettings
 from quantctl.contracts.settings.backtest import BacktestSettings
+from quantctl.contracts.settings.features import FeaturesSettings
 from quantctl.contracts.settings.htr import HtrSettings
 from quantctl.contracts.settings.synthesis import SynthesisSettings
 from quantctl.contracts.stage import Loaded, RunFacts
@@ -58,10 +59,11 @@ def market(size: int, bars: int, *, mixed: bool) -> dict[str, pl.DataFrame]:
     }  # fmt: skip
 
 
-def optimised(frames, *, winners=20, benchmarks=(BENCHMARK,), **keys):
+def optimised(frames, *, winners=20, benchmarks=(BENCHMARK,), features=None, **keys):
     params = AllocationParams(
         allocation=AllocationSettings(**keys),
         backtest=BacktestSettings(benchmark_symbols=benchmarks),
+        features=FeaturesSettings(**(features or {})),
         htr=HtrSettings(),
     )
     return allocate(

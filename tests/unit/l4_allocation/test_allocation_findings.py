@@ -39,8 +39,6 @@ def frames(desk):
 @pytest.mark.parametrize(
     ("keys", "code", "where"),
     [
-        ({"structure": "two_layer"}, "STRUCTURE_UNAVAILABLE", "allocation.structure"),
-        ({"cash": "allowed"}, "CASH_UNAVAILABLE", "allocation.cash"),
         ({"weight_min": 0.01, "risk_profiles": ("erc",)}, "ERC_LOWER_BOUND", "allocation.weight_min"),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantctl.contracts.canonical import canonical
-from quantctl.contracts.errors import ConfigError, ContractError, DataMissing
+from quantctl.contracts.errors import ContractError, DataMissing
 from quantctl.contracts.frames.allocation import RiskModelFrame
 from quantctl.contracts.records.weights import SolverAsset, SolverPortfolio
 from quantctl.contracts.settings.allocation import AllocationSettings
@@ -98,12 +98,6 @@ def test_a_hole_in_the_streams_is_refused(desk):
     with pytest.raises(ContractError) as caught:
         desk.optimised(frames)
     assert caught.value.code == "NONFINITE_INPUT"
-
-
-def test_a_profile_that_is_not_built_is_refused_by_name(desk):
-    with pytest.raises(ConfigError) as caught:
-        desk.optimised(desk.market(16, 300, mixed=False), risk_profiles=("hrp", "herc"))
-    assert (caught.value.code, caught.value.exit_code) == ("PROFILE_UNAVAILABLE", 2)
 
 
 def test_column_order_does_not_change_a_byte(desk):

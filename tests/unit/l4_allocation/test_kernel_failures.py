@@ -21,7 +21,8 @@ from quantctl.allocation import (
 from quantctl.contracts.errors import ConfigError, InternalError, SolverFailed
 from quantctl.contracts.settings.allocation import AllocationSettings
 from quantctl.steps.l4_allocation.kernels.excess import largest_excess
-from quantctl.steps.l4_allocation.ladder import Setting, failure_code, refusal, run_profile
+from quantctl.steps.l4_allocation.ladder import failure_code, refusal, run_profile
+from quantctl.steps.l4_allocation.profiles import Setting
 from quantctl.steps.l4_allocation.weight_file import boundary
 
 

@@ -131,7 +131,7 @@ demo: install  ## Offline, end to end, on a simulated market.
 JOBS ?= 2
 PYTEST = -n $(JOBS) --no-loadscope-reorder --durations=15
 
-.PHONY: test test-fast test-kill lint typecheck pytest ci shape docs lock wheel
+.PHONY: test test-fast test-kill lint typecheck pytest ci shape docs bench-allocation lock wheel
 test: lint typecheck pytest  ## Lint, types and the whole offline suite.
 
 pytest: install-test
@@ -158,6 +158,9 @@ shape:  ## Sizes of files and functions, docstrings, annotations, tests per line
 
 docs: install-test  ## Generate docs/reference from the code.
 	$(BIN)/python docs/reference.py
+
+bench-allocation: install-test  ## Measure the allocation kernels, write docs/benchmarks.md [BENCH="--quick"].
+	$(BIN)/python benchmarks/allocation.py $(BENCH)
 
 lock: install-test  ## Write requirements.lock anew.
 	$(BIN)/python .ci/lock

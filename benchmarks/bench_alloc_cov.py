@@ -48,7 +48,10 @@ def kernel(method: str) -> Kernel:
     return Kernel(
         "cov", "LO", ours(method),
         lambda case, cov: Grade(None, 0.0, relative(cov, plain(case, method))),
-        {name: Method(name, make(method), settings=text, inputs=returns) for name, (make, text) in how.items()},
+        {
+            name: Method(name, make(method), settings=text, inputs=returns)
+            for name, (make, text) in how.items()
+        },
         variant=method,
     )  # fmt: skip
 

@@ -40,7 +40,7 @@ def kernel() -> Kernel:
     """The claim."""
     return Kernel(
         "kappa", "LO", Method("ours", prepare, lambda answer: answer.corr),
-        lambda case, corr: Grade(None, 0.0, float(np.abs(np.diag(corr) - 1.0).max())), promise=bound,
+        lambda _, corr: Grade(None, 0.0, float(np.abs(np.diag(corr) - 1.0).max())), promise=bound,
     )  # fmt: skip
 
 

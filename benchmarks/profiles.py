@@ -29,7 +29,7 @@ def weights(result: Result) -> Array:
 
 
 def work(result: Result) -> dict[str, Any]:
-    """Counters that any machine reproduces: the rung that answered, iterations, factorisations of all rungs."""
+    """Counters that any machine reproduces: the rung that answered, iterations, factorisations."""
     return {
         "rung": result.attempts[-1].rung,
         "iterations": sum(attempt.iterations for attempt in result.attempts),

@@ -32,10 +32,9 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 ITERATIONS = 50
-# Up to this size a program without losses to avoid starts from all names, which costs less than a model.
-SMALL = 128
-
-
+# Up to this size a program without negative gains starts from all names: that costs less than a model,
+# the more so for a ratio, whose model has to find t.
+SMALL, SMALL_RATIO = 128, 256
 # Distance at which a start, and the final weights, are taken to lie on a bound, on w₀ or on a row.
 NEAR = 1e-9
 ON = 1e-11
@@ -64,7 +63,7 @@ def solve(program: Program, start: Array | None = None, rows: Mask | None = None
     if start is not None:
         end = iterate(dense, pieces, pieces.of(start, NEAR, rows), 1.0)
         iterations = end.iterations
-    elif program.size <= SMALL and float(program.gain.min()) >= 0.0:
+    elif program.size <= (SMALL_RATIO if program.ratio else SMALL) and float(program.gain.min()) >= 0.0:
         end = iterate(dense, pieces, pieces.all_free(), 1.0)
         iterations = end.iterations
     if end is None or end.point is None:

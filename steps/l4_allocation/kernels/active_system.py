@@ -35,8 +35,9 @@ CONSISTENT = 1e-7
 # Change of a residual along a direction of the multipliers that counts as one.
 TURNED = 1e-9
 TURNS = 12
-# A factor is borrowed while its set differs in fewer than one name of so many.
+# A factor is borrowed while its set differs in fewer than one name of so many; a small one is made anew.
 BORROWED = 14
+SMALL = 128
 # Relative give of the rows while they are dependent: an inconsistent row prices its names in.
 ELASTIC = 1e-9
 
@@ -71,7 +72,7 @@ class Dense:
             if not len(gone) + len(new):
                 self.own = True
                 return np.asarray(potrs(self._factor, sides, lower=1)[0])
-            if not own and BORROWED * (len(gone) + len(new)) < free.size:
+            if not own and max(SMALL, BORROWED * (len(gone) + len(new))) < free.size:
                 self.own = False
                 return self._borrowed(free, sides, gone, new)
         block = self.cov.copy() if free.size == len(self.cov) else self.cov.take(free, 0).take(free, 1)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.steps.l4_allocation.kernels.active_system import Dense
+from quantctl.steps.l4_allocation.kernels.active_system import Dense, lapack
 from quantctl.steps.l4_allocation.kernels.pieces import Partition, Pieces
 
 Array = NDArray[np.float64]
@@ -73,13 +73,13 @@ class FactorModel:
             variance, numerator = self._ratio(np.full(self.specific.size, 1.0 / self.specific.size))
             tilt = variance / max(numerator, POSITIVE * float(np.abs(pieces.gain).max()), 1e-300)
         dual[0] = tilt * float(np.median(pieces.gain))
-        dual, tilt, trial = self._solved(dual, tilt)
+        dual, tilt, trial = self._climbed(dual, tilt)
         partition = Partition(pieces.pieces(trial.target), dual[2:] > 0.0)
         residual = self.specific * trial.weights - tilt * pieces.gain + dual @ self.normals
         none = np.zeros_like(partition.states)
         return pieces.supported(partition, residual, tilt, none), tilt
 
-    def _solved(self, dual: Array, tilt: float) -> tuple[Array, float, Trial]:
+    def _climbed(self, dual: Array, tilt: float) -> tuple[Array, float, Trial]:
         """Newton's iteration from `dual`; the t of a ratio follows where the rows nearly hold."""
         ratio, trial = self.pieces.program.ratio, self._trial(dual, tilt)
         settled = not ratio
@@ -115,7 +115,7 @@ class FactorModel:
         """One Newton step over the rows `index`, shortened while the dual falls behind its crest."""
         hessian, _ = self._hessian(trial.free, index, lift)
         step = np.zeros(dual.size)
-        step[index] = np.linalg.solve(hessian, trial.gradient[index])
+        step[index] = _solved(hessian, trial.gradient[index])
         slope, length = float(trial.gradient @ step), 1.0
         for _ in range(SEARCHES):
             following = dual + length * step
@@ -145,7 +145,7 @@ class FactorModel:
             gain = gain - self.pieces.kink * np.sign(trial.weights - self.pieces.previous)[free]
         hessian, border = self._hessian(free, index, LEAST)
         load = border @ (gain / self.specific[free])
-        turned = np.linalg.solve(hessian, load)
+        turned = _solved(hessian, load)
         spread = max(float(gain @ (gain / self.specific[free])) - float(load @ turned), 0.0)
         variance, numerator = self._ratio(trial.weights)
         still, least = variance - tilt**2 * spread, numerator - tilt * spread
@@ -165,6 +165,14 @@ class FactorModel:
             numerator -= pieces.kink * traded
         common = float(self.loading @ weights)
         return float(self.specific @ weights**2) + common**2, numerator
+
+
+def _solved(hessian: Array, side: Array) -> Array:
+    """H⁻¹ b of a small positive definite H."""
+    potrf, potrs = lapack()
+    factor, failed = potrf(hessian, lower=1)
+    found = np.linalg.lstsq(hessian, side)[0] if failed else potrs(factor, side, lower=1)[0]
+    return np.asarray(found, dtype=np.float64)
 
 
 def _leading_factor(dense: Dense) -> Array:

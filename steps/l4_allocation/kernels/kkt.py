@@ -108,16 +108,15 @@ def judge(
             return failed
         gradient = found
     rows = problem.rows
-    below, above = weights - problem.floors, problem.caps - weights
-    slack = rows.limit - rows.matrix @ weights
-    primal = max(
-        0.0, abs(float(weights.sum()) - 1.0), -float(below.min()), -float(above.min()),
-        -float(slack.min()) if slack.size else 0.0,
-    )  # fmt: skip
-    stationarity = _stationarity(problem, weights, gradient, lam)
-    sign = max((-float(v.min()) for v in (lam.lower, lam.upper, lam.rows) if v.size), default=0.0)
-    dual = max(float((np.abs(stationarity) / gradient.size).max()), sign / float(np.max(gradient.size)))
-    products = np.concatenate([lam.lower * below, lam.upper * above, lam.rows * slack])
+    slack = np.concatenate(
+        (weights - problem.floors, problem.caps - weights, rows.limit - rows.matrix @ weights)
+    )
+    multipliers = np.concatenate((lam.lower, lam.upper, lam.rows))
+    primal = max(0.0, abs(float(weights.sum()) - 1.0), -float(slack.min()))
+    stationarity = np.abs(_stationarity(problem, weights, gradient, lam)) / gradient.size
+    sign = -float(multipliers.min()) / float(np.max(gradient.size))
+    dual = max(float(stationarity.max()), sign)
+    products = multipliers * slack
     complementarity = float(np.abs(products).max()) / gradient.worth
     gap = abs(float(products.sum())) / gradient.worth
     return Kkt(primal, dual, complementarity, gap, _class_of(primal, dual, complementarity, gap))
@@ -189,13 +188,13 @@ def gradient_of(
     min_variance : f = w'Σ'w + γ‖w‖²;  mean_variance : f = (½g w'Σw − (μ−rf)'w + γm‖w‖²)/s_μ
     max_sharpe, max_diversification : f = −ln of the ratio, whose units cancel
     """
-    scale = scale_of(problem)
     if formulation == "mean_variance":
+        scale = scale_of(problem)
         pressed = risk_aversion * (problem.cov @ weights) + 2.0 * problem.l2 * scale.variance * weights
         smooth = (pressed - problem.excess) / scale.excess
         size = max(float(np.abs(pressed).max()), float(np.abs(problem.excess).max())) / scale.excess
         return _sized(smooth, problem.turnover / scale.excess, size, weights)
-    pressed = problem.cov @ weights / scale.variance
+    pressed = problem.cov @ weights / problem.mean_variance
     if formulation == "max_diversification":
         gain, kink, numerator = problem.volatilities, 0.0, float(problem.volatilities @ weights)
     else:

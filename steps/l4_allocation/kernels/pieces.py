@@ -62,6 +62,7 @@ class Pieces:
         self.normals = np.ones((1 + len(program.limit), program.size))
         self.normals[1:] = program.rows
         self.level = np.concatenate(([1.0], program.limit))
+        self.sizes = np.abs(self.normals)
 
     def of(self, weights: Array, near: float, rows: Mask | None = None) -> Partition:
         """The partition on which `weights` lie to within `near`; `rows` where the active ones are known."""
@@ -107,7 +108,7 @@ class Pieces:
         weights = point.weights
         residual = self.residual(point, rows)
         target = weights - residual / diagonal
-        edge = np.where(states & 1, SIDE, -SIDE)
+        edge = SIDE * (2.0 * (states & 1) - 1.0)
         following = np.full(states.size, ABOVE, dtype=np.int8)
         if self.kink:
             give = point.tilt * self.kink / diagonal
@@ -138,10 +139,10 @@ class Pieces:
             index = np.zeros(1, dtype=np.intp)
         else:
             index = np.concatenate(([0], 1 + rows.nonzero()[0]))
-            index = index[np.abs(self.normals[index]) @ (states & 1) == 0.0]
+            index = index[self.sizes[index] @ (states & 1) == 0.0]
         for row in index:
             normal = self.normals[row]
-            if not np.abs(normal) @ (states & 1):
+            if not self.sizes[row] @ (states & 1):
                 lack = float(self.level[row] - normal @ self.fixed(states))
                 states = self._freed(states, normal, lack, residual, tilt * self.kink, before)
         return Partition(states, rows)

@@ -67,11 +67,12 @@ def test_a_missing_antifragility_score_is_never_invented():
 
 
 def test_weights_no_solver_can_project_are_not_called_an_empty_polytope():
-    """The conic solver takes 1e16 for infeasible; without a certificate that is its own failure."""
+    """The conic solver takes 1e154 for infeasible; without a certificate that is its own failure."""
     problem = Problem(np.eye(3), upper=np.full(3, 0.5))
-    assert project_capped(np.array([1e8, -1e8, 1e8]), problem) == pytest.approx([0.5, 0.0, 0.5])
+    for far in (1e8, 1e16, 1e100):
+        assert project_capped(np.array([far, -far, far]), problem) == pytest.approx([0.5, 0.0, 0.5])
     with pytest.raises(SolverFailed) as caught:
-        project_capped(np.array([1e16, -1e16, 1e16]), problem)
+        project_capped(np.array([1e154, -1e154, 1e154]), problem)
     assert (caught.value.code, caught.value.exit_code) == ("PROJECTION_FAILED", 4)
     empty = replace(problem, upper=np.full(3, 0.3))
     assert project_capped(np.full(3, 1 / 3), empty) is None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from quantctl.contracts.errors import ConfigError, ContractError
@@ -17,6 +20,7 @@ from quantctl.steps.l4_allocation.kernels.problem import Attempt, Result
 from quantctl.steps.l4_allocation.ladder import solve
 from quantctl.steps.l4_allocation.profiles import problem_of, split_budgets, target_of
 
+PAGE = Path(__file__).parents[3] / "docs" / "allocation.md"
 BUDGETS = {str(i): 1.0 + i for i in range(1, 26)}
 ALL = {"risk_profiles": RISK_PROFILES, "budgets": BUDGETS}
 OPTIONAL = ("min_variance", "max_sharpe", "mean_variance", "max_diversification", "min_cvar")
@@ -101,6 +105,15 @@ def test_every_profile_of_the_file_names_its_formulation(desk, long):
         "max_diversification": "max_diversification", "min_cvar": "min_cvar",
         "herc": "hierarchical_equal_risk",
     }  # fmt: skip
+
+
+def test_the_page_lists_every_profile_and_its_example_is_valid():
+    page = PAGE.read_text()
+    table = page[page.index("| profile |") : page.index("A beta row is asked for")]
+    assert {name for name in RISK_PROFILES if f"`{name}`" not in table} == set()
+    [example] = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    settings = AllocationSettings.model_validate(yaml.safe_load(example)["allocation"])
+    assert "herc" in settings.risk_profiles and settings.beta.apply_to == ("max_sharpe",)
 
 
 def test_erc_and_risk_parity_are_one_profile(desk, long):

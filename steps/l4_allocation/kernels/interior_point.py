@@ -94,14 +94,10 @@ def _start(form: Form) -> Iterate:
     pressed = program.press(y)
     price = max(float(y @ pressed), 1e-12) / form.level if program.ratio else 1.0
     force = pressed - price * program.gain
-    centre = (float(np.abs(force).max()) + price * form.cost + 1e-12) * float(
-        np.median((y - program.lower)[free])
-    )
+    above, below = np.where(free, y - program.lower, 1.0), np.where(free, program.upper - y, 1.0)
     rows = np.maximum(program.limit - program.rows @ y, 0.1 * (np.abs(program.rows) @ np.abs(y)) + 1e-3)
-    slacks, traded = (
-        [np.where(free, y - program.lower, 1.0), np.where(free, program.upper - y, 1.0), rows],
-        y[:0],
-    )
+    centre = (float(np.abs(force).max()) + price * form.cost + 1e-12) * float(np.median(above[free]))
+    slacks, traded = [above, below, rows], y[:0]
     if form.cost:  # a(t − d) = b(t + d) = μ and a + b = ρc give t² − d² = 2tμ/(ρc).
         moved, spread = y - form.previous, centre / (price * form.cost)
         traded = spread + np.hypot(spread, moved)
@@ -109,9 +105,8 @@ def _start(form: Form) -> Iterate:
         near = 2.0 * traded * spread / far
         slacks += [np.where(moved > 0.0, near, far), np.where(moved > 0.0, far, near)]
     slack = np.concatenate(slacks)
-    return Iterate(
-        y, 1.0, traded, slack, -float(force.mean()), price, np.where(form.live, centre / slack, 0.0)
-    )
+    dual = np.where(form.live, centre / slack, 0.0)
+    return Iterate(y, 1.0, traded, slack, -float(force.mean()), price, dual)
 
 
 def _next(form: Form, point: Iterate, left: Residuals, work: Array) -> Iterate | None:
@@ -120,10 +115,11 @@ def _next(form: Form, point: Iterate, left: Residuals, work: Array) -> Iterate |
     if not system.regular:
         return None
     products = point.slack * point.dual
-    affine = system.step(-products)
+    affine = system.step(-products, refined=False)
     reached = point.moved(_length(point, affine), affine)
     aim = left.centre * (float(reached.slack @ reached.dual) / float(products.sum())) ** 3
-    step = system.step(np.where(form.live, aim - products - affine.slack * affine.dual, 0.0))
+    target = np.where(form.live, aim - products - affine.slack * affine.dual, 0.0)
+    step = system.step(target, refined=True)
     moved = point.moved(min(1.0, SHARE * _length(point, step)), step)
     return moved if moved.kappa > 0.0 and all(np.isfinite(v).all() for v in moved) else None
 
@@ -169,12 +165,9 @@ def _only_point(form: Form) -> Optimum:
     numerator = form.numerator(weights, 1.0, moved)
     if program.ratio and numerator <= 0.0:
         return Optimum("stalled", 0, 0)
-    unit, price = (
-        (1.0 / float(weights @ program.press(weights)), 1.0 / numerator) if program.ratio else (1.0, 1.0)
-    )
-    slope = form.cost * np.sign(weights - form.previous)
-    net = unit * program.press(weights) - price * (program.gain - slope)
+    pressed = program.press(weights)
+    unit, price = (1.0 / float(weights @ pressed), 1.0 / numerator) if program.ratio else (1.0, 1.0)
+    net = unit * pressed - price * (program.gain - form.cost * np.sign(weights - form.previous))
     none = np.zeros(len(program.limit))
-    return Optimum(
-        "optimal", 0, 0, weights, Multipliers(0.0, np.maximum(net, 0.0), np.maximum(-net, 0.0), none, 0.0)
-    )
+    lam = Multipliers(0.0, np.maximum(net, 0.0), np.maximum(-net, 0.0), none, 0.0)
+    return Optimum("optimal", 0, 0, weights, lam)

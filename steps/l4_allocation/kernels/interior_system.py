@@ -13,6 +13,7 @@ docs/maths/interior_point.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -52,17 +53,22 @@ class Form:
     exit_cost: float
     level: float
 
-    @property
+    @cached_property
     def live(self) -> Mask:
         """Which stacked inequalities take part: not the bounds of fixed names."""
         others = np.ones(len(self.program.limit) + (2 * self.program.size if self.cost else 0), np.bool_)
         return np.concatenate([self.free, self.free, others])
 
-    def parts(self, stacked: Array) -> Parts:
-        """`stacked` by kind."""
+    @cached_property
+    def ends(self) -> tuple[int, int, int, int]:
+        """Where lower, upper, rows and bought end in a stacked vector."""
         size, rows = self.program.size, len(self.program.limit)
-        traded = size if self.cost else 0
-        return Parts(*np.split(stacked, np.cumsum([size, size, rows, traded])))
+        return size, 2 * size, 2 * size + rows, 2 * size + rows + (size if self.cost else 0)
+
+    def parts(self, stacked: Array) -> Parts:
+        """Views of `stacked` by kind."""
+        a, b, c, d = self.ends
+        return Parts(stacked[:a], stacked[a:b], stacked[b:c], stacked[c:d], stacked[d:])
 
     def slope(self, dual: Parts) -> Array:
         """a − b: the subgradient of the kink (N,)."""
@@ -156,8 +162,8 @@ class System:
             self.solved = self._divide(self.border)
             self.schur = self.corner - self.border.T @ self.solved
 
-    def step(self, target: Array) -> Iterate:
-        """The Newton step towards sλ + sΔλ + λΔs = sλ + `target`, refined once."""
+    def step(self, target: Array, *, refined: bool) -> Iterate:
+        """The Newton step with sΔλ + λΔs = `target`; `refined` corrects its rounding once."""
         form, program, point, left = self.form, self.form.program, self.point, self.left
         goal = form.parts(target)
         pushes = form.parts(target / point.slack)
@@ -165,19 +171,18 @@ class System:
         if form.cost:
             drift = (pushes.bought + pushes.sold) / self.pull
             bend = pushes.bought - pushes.sold - self.lean * (pushes.bought + pushes.sold)
-        along = (
-            left.scale
-            + float(self.slack.lower @ pushes.lower + self.slack.upper @ pushes.upper) / point.kappa
-        )
-        along -= float(self.moves @ bend)
+        inner = float(self.slack.lower @ pushes.lower + self.slack.upper @ pushes.upper)
+        along = left.scale + inner / point.kappa - float(self.moves @ bend)
         right = np.where(form.free, left.dual + pushes.lower - pushes.upper - bend, 0.0)
         gain = -left.gain - form.cost * float(drift.sum())
         head = [along, left.budget, gain] if program.ratio else [left.budget]
         below = np.concatenate([head, left.rows - goal.rows / self.dual.rows])
-        inner, outer = self._solve(right, below)
-        again = self._solve(right - self._press(inner) - self.border @ outer,
-                            below - self.border.T @ inner - self.corner @ outer)  # fmt: skip
-        return self._unfold(inner + again[0], outer + again[1], target, drift)
+        change, outer = self._solve(right, below)
+        if refined:
+            missed = right - self._press(change) - self.border @ outer
+            again = self._solve(missed, below - self.border.T @ change - self.corner @ outer)
+            change, outer = change + again[0], outer + again[1]
+        return self._unfold(change, outer, target, drift)
 
     def _border(self, stiff: Parts) -> tuple[Array, Array]:
         """B and C; the columns of κ hold sλ/κ, so no vanishing slack is divided by."""
@@ -185,7 +190,7 @@ class System:
         rows, size = len(program.limit), program.size
         first = 3 if program.ratio else 1
         border, corner = np.empty((size, first + rows), order="F"), np.zeros((first + rows, first + rows))
-        border[:, first - 2 if program.ratio else 0] = 1.0
+        border[:, 1 if program.ratio else 0] = 1.0
         border[:, first:] = program.rows.T
         corner[range(first, first + rows), range(first, first + rows)] = -1.0 / stiff.rows
         if program.ratio:
@@ -234,8 +239,8 @@ class System:
         form, program, point = self.form, self.form.program, self.point
         kappa, budget, price = (float(v) for v in outer[:3]) if program.ratio else (0.0, float(outer[0]), 0.0)
         goal, stretch = form.parts(target), kappa / point.kappa
-        ups = np.where(form.free, inner, 0.0) + stretch * np.where(form.free, self.slack.lower, 0.0)
-        downs = stretch * np.where(form.free, self.slack.upper, 0.0) - np.where(form.free, inner, 0.0)
+        ups = np.where(form.free, stretch * self.slack.lower + inner, 0.0)
+        downs = np.where(form.free, stretch * self.slack.upper - inner, 0.0)
         priced = outer[3 if program.ratio else 1 :]
         opened = (goal.rows - self.slack.rows * priced) / self.dual.rows
         slacks, traded = [ups, downs, opened], drift

@@ -43,8 +43,9 @@ def solve(program: Program) -> Optimum:
 
     Outcomes: `optimal`; `stalled` (the best point is worse than 1e-7, or numbers broke down), with that
     point where it is a point at all; `infeasible`, a suspicion that the caller proves by a certificate:
-    a nonnegative combination of rows and budget excludes the whole box. Multipliers are those of the
-    program's objective, for a ratio those of −ln of it. Never raises for finite data.
+    a nonnegative combination of rows and budget excludes the whole box; `no_ratio`, the same with the
+    numerator among the rows: none is positive. Multipliers are those of the program's objective, for a
+    ratio those of −ln of it. Never raises for finite data.
 
     About ten iterations, each one Cholesky of order N and O((R + 5) N²); memory N² + (R + 5) N.
     """
@@ -60,8 +61,8 @@ def solve(program: Program) -> Optimum:
             best, error = point, left.error
         if error <= TOLERANCE or age >= PATIENCE or count == ITERATIONS:
             break
-        if _excludes_the_box(program, point.budget, form.parts(point.dual).rows):
-            return Optimum("infeasible", count, count)
+        if (suspicion := _suspicion(form, point)) is not None:
+            return Optimum(suspicion, count, count)
         moved = _next(form, point, left, work)
         if moved is None:
             break
@@ -111,6 +112,12 @@ def _start(form: Form) -> Iterate:
 
 def _next(form: Form, point: Iterate, left: Residuals, work: Array) -> Iterate | None:
     """The point after one predictor–corrector step, or null where numbers broke down."""
+    with np.errstate(all="ignore"):  # Multipliers of an empty set grow without limit; judged at the end.
+        return _stepped(form, point, left, work)
+
+
+def _stepped(form: Form, point: Iterate, left: Residuals, work: Array) -> Iterate | None:
+    """Mehrotra's step: the affine one tells how far to aim, its products correct the curvature."""
     system = System(form, point, left, work)
     if not system.regular:
         return None
@@ -131,11 +138,29 @@ def _length(point: Iterate, step: Iterate) -> float:
     return min(1.0 / SHARE, float((-values[falling] / changes[falling]).min(initial=np.inf)))
 
 
-def _excludes_the_box(program: Program, budget: float, rows: Array) -> bool:
-    """Whether (G'λ + ν1)'w ≤ h'λ + ν, which every feasible w satisfies, fails on all of l ≤ w ≤ u."""
-    ray, level = program.rows.T @ rows + budget, float(program.limit @ rows) + budget
-    least = float(np.minimum(ray * program.lower, ray * program.upper).sum())
-    return least > level + CLEAR * (float(np.abs(program.limit) @ rows) + abs(budget))
+def _suspicion(form: Form, point: Iterate) -> str | None:
+    """`infeasible` or `no_ratio`, where a combination of the rows excludes the box; else null.
+
+    Every feasible w satisfies (G'λ + ν1)'w ≤ h'λ + ν; a numerator n ≥ 0 adds −ρn ≤ 0, in which
+    −c‖w − w₀‖₁ ≤ −(a − b)'(w − w₀)/ρ. It is excluded where the least left side over l ≤ w ≤ u is larger.
+    """
+    program, dual = form.program, form.parts(point.dual)
+    ray, level = program.rows.T @ dual.rows + point.budget, float(program.limit @ dual.rows) + point.budget
+    margin = CLEAR * (float(np.abs(program.limit) @ dual.rows) + abs(point.budget))
+    if _least(program, ray) > level + margin:
+        return "infeasible"
+    if not program.ratio or point.price <= 0.0:
+        return None
+    slope = form.slope(dual)
+    ray, level = ray - point.price * program.gain + slope, level + float(slope @ form.previous)
+    level -= point.price * form.exit_cost
+    margin += CLEAR * point.price * float(np.abs(program.gain).max())
+    return "no_ratio" if _least(program, ray) > level + margin else None
+
+
+def _least(program: Program, ray: Array) -> float:
+    """min ray'w over l ≤ w ≤ u."""
+    return float(np.minimum(ray * program.lower, ray * program.upper).sum())
 
 
 def _optimum(form: Form, point: Iterate, error: float, count: int) -> Optimum:
@@ -164,7 +189,7 @@ def _only_point(form: Form) -> Optimum:
     moved = np.abs(weights - form.previous)
     numerator = form.numerator(weights, 1.0, moved)
     if program.ratio and numerator <= 0.0:
-        return Optimum("stalled", 0, 0)
+        return Optimum("no_ratio", 0, 0)
     pressed = program.press(weights)
     unit, price = (1.0 / float(weights @ pressed), 1.0 / numerator) if program.ratio else (1.0, 1.0)
     net = unit * pressed - price * (program.gain - form.cost * np.sign(weights - form.previous))

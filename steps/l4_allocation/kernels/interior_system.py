@@ -155,7 +155,7 @@ class System:
         self.pull, self.lean = stiff.bought + stiff.sold, np.zeros(form.program.size)
         if form.cost:
             self.lean = (stiff.bought - stiff.sold) / self.pull
-            self.diagonal = self.diagonal + 4.0 * stiff.bought * stiff.sold / self.pull
+            self.diagonal = self.diagonal + 4.0 * stiff.bought * (stiff.sold / self.pull)
         self.border, self.corner = self._border(stiff)
         self.factor, self.regular = self._factored(work)
         if self.regular:

@@ -242,11 +242,21 @@ def test_any_finite_program_ends_in_an_outcome_that_holds(seed, low, high, cap, 
         scale=scale, ridge=0.05 * scale,
     )  # fmt: skip
     found = interior_point.solve(data)
-    assert found.outcome in ("optimal", "stalled", "infeasible")
+    assert found.outcome in ("optimal", "stalled", "infeasible", "no_ratio")
     if found.outcome == "optimal":
         assert violation(data, found.weights) <= 1e-7 and residual(data, found) <= 1e-5
-    if found.outcome == "infeasible":
+    if found.outcome in ("infeasible", "no_ratio"):
         assert conic.solve(data).weights is None
+
+
+@pytest.mark.parametrize("kink", [0.0, 5.0])
+def test_where_no_numerator_is_positive_there_is_no_ratio(kink):
+    data = program(2, ratio=True, kink=kink)
+    data = data if kink else replace(data, gain=-np.abs(data.gain) - 0.01)
+    found = interior_point.solve(data)
+    assert found.outcome == "no_ratio" and found.weights is None
+    lone = replace(data, lower=np.full(12, 1 / 12), upper=np.full(12, 1 / 12), limit=np.full(5, 9.0))
+    assert interior_point.solve(lone).outcome == "no_ratio"
 
 
 def test_the_same_program_gives_the_same_bits():

@@ -59,7 +59,7 @@ def solve(program: Program) -> Optimum:
         age = 0 if left.error < error else age + 1
         if left.error < error:
             best, error = point, left.error
-        if error <= TOLERANCE or age >= PATIENCE or count == ITERATIONS:
+        if error <= TOLERANCE or (error <= BELIEVED and age >= PATIENCE) or count == ITERATIONS:
             break
         if (suspicion := _suspicion(form, point)) is not None:
             return Optimum(suspicion, count, count)

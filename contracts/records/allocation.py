@@ -52,8 +52,8 @@ class Certificate(_Record):
 class ProfileTrace(_Record):
     """One risk profile: what was tried, how optimal the result is, what was given up.
 
-    `target` is the profile that was asked, for `adaptive` that of the quadrant (null in older runs). `used` is
-    the one whose weights these are. `kkt` and `duals` are of the scaled problem. `notes` are facts of the
+    `target` is the profile that was asked, for `adaptive` that of the quadrant (null in older runs); `used`
+    is the one whose weights these are. `kkt` and `duals` are of the scaled problem. `notes` are facts of the
     kernel (split options, leaf order, ratio with and without penalty, aggressor share) and of the stage
     (exposure, turnover, weights across clusters).
     """

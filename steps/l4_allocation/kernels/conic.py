@@ -1,4 +1,4 @@
-"""The quadratic programs posed to a conic solver: Clarabel (Goulart & Chen 2024), sparse, no modelling layer.
+"""The quadratic programs posed to the conic solver directly: sparse, without a modelling layer.
 
     min ½z'z + q'x   s.t. A x + s = b,  s ∈ {0}^p × R₊^m,    x = (y, κ, t, z),  z = L'y,  Q = LL'
 
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quantctl.steps.l4_allocation.kernels.cones import solve_cones
 from quantctl.steps.l4_allocation.kernels.kkt import Multipliers
 from quantctl.steps.l4_allocation.kernels.program import Optimum, Program
 
@@ -35,7 +36,7 @@ def solve(program: Program) -> Optimum:
     data = _cone_program(program)
     if data is None:
         return Optimum("singular", 0, 0)
-    found = _run(data)
+    found = solve_cones(*data, TOLERANCE)
     outcome = str(found.status)
     word = "infeasible" if "PrimalInfeasible" in outcome else outcome.lower()
     if outcome not in _SOLVED:
@@ -52,17 +53,6 @@ def solve(program: Program) -> Optimum:
     lam = Multipliers(float(dual[0]) * unit, lower, upper, limit, 0.0)
     word = "optimal" if outcome == "Solved" else outcome.lower()
     return Optimum(word, found.iterations, found.iterations, y / kappa, lam)
-
-
-def _run(data: tuple[Any, Array, Any, Array, int]) -> Any:
-    import clarabel
-
-    quadratic, linear, matrix, level, equations = data
-    settings = clarabel.DefaultSettings()
-    settings.verbose, settings.max_threads = False, 1
-    settings.tol_feas = settings.tol_gap_abs = settings.tol_gap_rel = TOLERANCE
-    cones = [clarabel.ZeroConeT(equations), clarabel.NonnegativeConeT(len(level) - equations)]
-    return clarabel.DefaultSolver(quadratic, linear, matrix, level, cones, settings).solve()
 
 
 def _cone_program(program: Program) -> tuple[Any, Array, Any, Array, int] | None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.steps.l4_allocation.kernels import linear
+from quantctl.steps.l4_allocation.kernels.cones import solve_cones
 from quantctl.steps.l4_allocation.kernels.cvar_program import CvarOptimum, CvarPoint, CvarProgram
 from quantctl.steps.l4_allocation.kernels.kkt import Multipliers
 
@@ -27,7 +28,6 @@ TOLERANCE = 1e-10
 
 def clarabel_shortfall(program: CvarProgram) -> CvarOptimum:
     """What Clarabel says at 1e-10, one thread. O(T N) nonzeros."""
-    import clarabel
     from scipy import sparse
 
     n, bars, ties = program.size, program.bars, len(program.limit)
@@ -39,16 +39,11 @@ def clarabel_shortfall(program: CvarProgram) -> CvarOptimum:
     below, above = np.flatnonzero(np.isfinite(low)), np.flatnonzero(np.isfinite(high))
     eye = sparse.eye(width, format="csr")
     stacked = [sparse.csr_matrix(budget), sparse.csr_matrix(matrix), -eye[below], eye[above]]
-    settings = clarabel.DefaultSettings()
-    settings.verbose, settings.max_threads = False, 1
-    settings.tol_feas = settings.tol_gap_abs = settings.tol_gap_rel = TOLERANCE
-    solver = clarabel.DefaultSolver(
-        sparse.diags(curvature, format="csc"), _cost(program, width),
-        sparse.vstack(stacked).tocsc(),
-        np.concatenate([[1.0], limit, -low[below], high[above]]),
-        [clarabel.ZeroConeT(1), clarabel.NonnegativeConeT(len(limit) + len(below) + len(above))], settings,
+    level = np.concatenate([[1.0], limit, -low[below], high[above]])
+    found = solve_cones(
+        sparse.diags(curvature, format="csc"), _cost(program, width), sparse.vstack(stacked).tocsc(), level,
+        1, TOLERANCE,
     )  # fmt: skip
-    found = solver.solve()
     outcome, steps = str(found.status).lower(), int(found.iterations)
     v, dual = np.asarray(found.x), np.asarray(found.z)
     if "solved" not in outcome or not np.isfinite(v).all():

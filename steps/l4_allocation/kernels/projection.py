@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from quantctl.contracts.errors import SolverFailed
 from quantctl.steps.l4_allocation.kernels.certificate import explain_infeasibility
+from quantctl.steps.l4_allocation.kernels.cones import solve_cones
 from quantctl.steps.l4_allocation.kernels.kkt import primal_violation
 from quantctl.steps.l4_allocation.kernels.problem import Problem
 
@@ -129,7 +130,6 @@ def _descended(dual: _Dual, x: Array, point: Array, gradient: Array, value: floa
 
 def _conic(weights: Array, problem: Problem) -> tuple[str, Array | None]:
     """The projection by a sparse conic solver: its word, and a point to about 1e-9."""
-    import clarabel
     from scipy import sparse
 
     size, rows = problem.size, problem.rows
@@ -138,11 +138,7 @@ def _conic(weights: Array, problem: Problem) -> tuple[str, Array | None]:
         [sparse.csc_matrix(np.ones((1, size))), eye, -eye, sparse.csc_matrix(rows.matrix)], format="csc"
     )
     limit = np.concatenate([[1.0], problem.caps, -problem.floors, rows.limit])
-    settings = clarabel.DefaultSettings()
-    settings.verbose, settings.max_threads = False, 1
-    settings.tol_feas = settings.tol_gap_abs = settings.tol_gap_rel = TOLERANCE
-    cones = [clarabel.ZeroConeT(1), clarabel.NonnegativeConeT(2 * size + len(rows.names))]
-    solution = clarabel.DefaultSolver(eye, -weights, matrix, limit, cones, settings).solve()
+    solution = solve_cones(eye, -weights, matrix, limit, 1, TOLERANCE)
     outcome = str(solution.status)
     if "Infeasible" in outcome:
         return outcome, None

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quantctl.steps.l4_allocation.kernels.cones import solve_cones
 from quantctl.steps.l4_allocation.kernels.risk_active import Search, solve_on_sets
 from quantctl.steps.l4_allocation.kernels.risk_program import RiskPoint, RiskProgram, Sets
 
@@ -57,7 +58,6 @@ ConicSolver = Callable[[float], ConicPoint]
 
 def solve_conic(program: RiskProgram, barrier: float) -> ConicPoint:
     """x(λ) for λ = `barrier` by Clarabel, one thread."""
-    import clarabel
     from scipy import sparse
 
     size, held = program.size, len(program.limit)
@@ -78,14 +78,9 @@ def solve_conic(program: RiskProgram, barrier: float) -> ConicPoint:
     )
     quadratic = sparse.csc_matrix(np.triu(program.cov))
     quadratic.resize(2 * size, 2 * size)
-    cones = [clarabel.NonnegativeConeT(size + held), *[clarabel.ExponentialConeT()] * size]
-    settings = clarabel.DefaultSettings()
-    settings.verbose, settings.max_threads = False, 1
-    settings.tol_feas = settings.tol_gap_abs = settings.tol_gap_rel = TOLERANCE
-    found = clarabel.DefaultSolver(
-        quadratic, np.concatenate([np.zeros(size), -barrier * program.budgets]), matrix,
-        np.concatenate([program.upper, program.limit, np.tile([0.0, 1.0, 0.0], size)]), cones, settings,
-    ).solve()  # fmt: skip
+    level = np.concatenate([program.upper, program.limit, np.tile([0.0, 1.0, 0.0], size)])
+    linear = np.concatenate([np.zeros(size), -barrier * program.budgets])
+    found = solve_cones(quadratic, linear, matrix, level, 0, TOLERANCE, exponentials=size)
     x, z = np.array(found.x)[:size], np.array(found.z)
     if not (np.isfinite(x).all() and (x > 0.0).all()):
         return ConicPoint(str(found.status), int(found.iterations))

@@ -95,7 +95,7 @@ def cvar_program(problem: Problem, returns: Array, level: float) -> CvarProgram:
     varies = unit > CONSTANT * size
     if not varies:
         unit = size if size > 0.0 else 1.0
-    traded = varies and problem.w_prev is not None and problem.turnover > 0.0
+    traded = varies and problem.traded
     return CvarProgram(
         returns / unit, unit, 1.0 / ((1.0 - level) * bars), problem.l2 if varies else 0.0,
         problem.floors, problem.caps, problem.rows.matrix, problem.rows.limit,

@@ -10,7 +10,6 @@ import cvxpy as cp
 import numpy as np
 
 from quantctl.steps.l4_allocation.kernels.cvar_program import CvarOptimum, CvarPoint, CvarProgram
-from quantctl.steps.l4_allocation.kernels.kkt import Multipliers
 from quantctl.steps.l4_allocation.kernels.problem import Problem
 from quantctl.steps.l4_allocation.kernels.reference import CONE_TOLERANCE, Polytope, Trade, dual_of, solved
 
@@ -25,16 +24,13 @@ class MinCvar:
         self.w, self.a, self.z = cp.Variable(size), cp.Variable(), cp.Variable(bars)
         self.scenarios, self.share = cp.Parameter((bars, size)), cp.Parameter(nonneg=True)
         self.l2, self.trade = cp.Parameter(nonneg=True), Trade(size) if traded else None
-        self.set = Polytope(size, rows)
+        self.set = Polytope(self.w, 1.0, rows)
         self.tail = self.z >= -(self.scenarios @ self.w) - self.a
-        self.budget = cp.sum(self.w) == 1
-        self.floor, self.cap = self.w >= self.set.lower, self.w <= self.set.upper
-        self.rows = [] if self.set.matrix is None else [self.set.matrix @ self.w <= self.set.limit]
         cost, trades = self.trade.cost_of(self.w, 1.0) if self.trade else (0.0, [])
         risk = self.a + self.share * cp.sum(self.z) + self.l2 * cp.sum_squares(self.w)
         self.problem = cp.Problem(
             cp.Minimize(risk + cost),
-            [self.tail, self.z >= 0, self.budget, self.floor, self.cap, *self.rows, *trades],
+            [self.tail, self.z >= 0, *self.set.constraints, *trades],
         )
         assert self.problem.is_dcp(dpp=True)
 
@@ -51,9 +47,6 @@ class MinCvar:
         outcome, iterations = solved(self.problem, CONE_TOLERANCE)
         if self.w.value is None:
             return CvarOptimum(outcome, iterations, iterations)
-        lam = Multipliers(
-            float(self.budget.dual_value), dual_of(self.floor), dual_of(self.cap),
-            dual_of(self.rows[0]) if self.rows else np.zeros(0), 0.0,
-        )  # fmt: skip
-        point = CvarPoint(np.asarray(self.w.value), float(self.a.value), dual_of(self.tail), lam)
+        weights, tail = np.asarray(self.w.value), dual_of(self.tail)
+        point = CvarPoint(weights, float(self.a.value), tail, self.set.multipliers())
         return CvarOptimum(outcome, iterations, iterations, point)

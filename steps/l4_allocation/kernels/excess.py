@@ -20,8 +20,7 @@ def largest_excess(problem: Problem) -> float | None:
     size, rows = problem.size, problem.rows
     cost, matrix, limit = -problem.excess, rows.matrix, rows.limit
     lower, upper, budget = problem.floors, problem.caps, np.ones((1, size))
-    traded = problem.w_prev is not None and problem.turnover > 0.0
-    if problem.w_prev is not None and traded:
+    if problem.w_prev is not None and problem.traded:
         eye, free = np.eye(size), np.full(size, np.inf)
         cost = np.concatenate([cost, np.full(size, problem.turnover)])
         matrix = np.block([[matrix, np.zeros_like(matrix)], [eye, -eye], [-eye, -eye]])
@@ -37,4 +36,4 @@ def largest_excess(problem: Problem) -> float | None:
         return None
     if found.value is None:
         raise InternalError("EXCESS_PROGRAM", f"the linear program of the excess ended as: {found.message}")
-    return -found.value - (problem.turnover * problem.exit_turnover if traded else 0.0)
+    return -found.value - (problem.turnover * problem.exit_turnover if problem.traded else 0.0)

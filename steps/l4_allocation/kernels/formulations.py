@@ -5,82 +5,76 @@ The modelling library is imported by the first solve that needs it, not before.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.steps.l4_allocation.kernels.problem import Problem
+from quantctl.steps.l4_allocation.kernels.program import Optimum
 
 if TYPE_CHECKING:
-    from quantctl.steps.l4_allocation.kernels import cvar_program, cvar_reference, reference, reference_return
+    from quantctl.steps.l4_allocation.kernels.cvar_program import CvarOptimum, CvarProgram
 
 Array = NDArray[np.float64]
+Compiled = TypeVar("Compiled")
 
 
 class Formulations:
     """Compiled formulations of one stage. Solves always start cold, so reuse cannot change bits."""
 
     def __init__(self) -> None:
-        self._min_variance: dict[tuple[int, int, bool], reference.MinVariance] = {}
-        self._max_sharpe: dict[tuple[int, int, bool], reference.MaxSharpe] = {}
-        self._mean_variance: dict[tuple[int, int, bool], reference_return.MeanVariance] = {}
-        self._max_diversification: dict[tuple[int, int], reference_return.MaxDiversification] = {}
-        self._min_cvar: dict[tuple[int, int, int, bool], cvar_reference.MinCvar] = {}
-        self._risk_budget: dict[tuple[int, int, bool], reference.RiskBudget] = {}
+        self._compiled: dict[Any, Any] = {}
 
-    def min_variance(self, problem: Problem) -> reference.Solution:
+    def min_variance(self, problem: Problem) -> Optimum:
         """`reference.MinVariance` for a scaled problem."""
-        from quantctl.steps.l4_allocation.kernels import reference
+        from quantctl.steps.l4_allocation.kernels.reference import MinVariance
 
-        shape = problem.size, len(problem.rows.names), reference.is_traded(problem)
-        if shape not in self._min_variance:
-            self._min_variance[shape] = reference.MinVariance(*shape[:2], traded=shape[2])
-        return self._min_variance[shape].solve(problem)
+        return self._of(MinVariance, *_shape(problem), traded=problem.traded).solve(problem)
 
-    def max_sharpe(self, problem: Problem) -> reference.Solution:
+    def max_sharpe(self, problem: Problem) -> Optimum:
         """`reference.MaxSharpe` for a scaled problem."""
-        from quantctl.steps.l4_allocation.kernels import reference
+        from quantctl.steps.l4_allocation.kernels.reference import MaxSharpe
 
-        shape = problem.size, len(problem.rows.names), reference.is_traded(problem)
-        if shape not in self._max_sharpe:
-            self._max_sharpe[shape] = reference.MaxSharpe(*shape[:2], traded=shape[2])
-        return self._max_sharpe[shape].solve(problem)
+        return self._of(MaxSharpe, *_shape(problem), traded=problem.traded).solve(problem)
 
-    def mean_variance(self, problem: Problem, risk_aversion: float) -> reference.Solution:
+    def mean_variance(self, problem: Problem, risk_aversion: float) -> Optimum:
         """`reference_return.MeanVariance` for a scaled problem: `l2` is γ·m/s_μ, `risk_aversion` g·m/s_μ."""
-        from quantctl.steps.l4_allocation.kernels import reference, reference_return
+        from quantctl.steps.l4_allocation.kernels.reference_return import MeanVariance
 
-        shape = problem.size, len(problem.rows.names), reference.is_traded(problem)
-        if shape not in self._mean_variance:
-            self._mean_variance[shape] = reference_return.MeanVariance(*shape[:2], traded=shape[2])
-        return self._mean_variance[shape].solve(problem, risk_aversion)
+        form = self._of(MeanVariance, *_shape(problem), traded=problem.traded)
+        return form.solve(problem, risk_aversion)
 
-    def max_diversification(self, problem: Problem) -> reference.Solution:
+    def max_diversification(self, problem: Problem) -> Optimum:
         """`reference_return.MaxDiversification` for a scaled problem."""
-        from quantctl.steps.l4_allocation.kernels import reference_return
+        from quantctl.steps.l4_allocation.kernels.reference_return import MaxDiversification
 
-        shape = problem.size, len(problem.rows.names)
-        if shape not in self._max_diversification:
-            self._max_diversification[shape] = reference_return.MaxDiversification(*shape)
-        return self._max_diversification[shape].solve(problem)
+        return self._of(MaxDiversification, *_shape(problem)).solve(problem)
 
-    def min_cvar(self, problem: Problem, program: cvar_program.CvarProgram) -> cvar_program.CvarOptimum:
+    def min_cvar(self, problem: Problem, program: CvarProgram) -> CvarOptimum:
         """`cvar_reference.MinCvar` for the program of `problem`."""
-        from quantctl.steps.l4_allocation.kernels import cvar_reference
+        from quantctl.steps.l4_allocation.kernels.cvar_reference import MinCvar
 
-        shape = program.size, program.bars, len(program.limit), program.previous is not None
-        if shape not in self._min_cvar:
-            self._min_cvar[shape] = cvar_reference.MinCvar(*shape[:3], traded=shape[3])
-        return self._min_cvar[shape].solve(problem, program)
+        shape = program.size, program.bars, len(program.limit)
+        return self._of(MinCvar, *shape, traded=program.previous is not None).solve(problem, program)
 
-    def risk_budget(
-        self, problem: Problem, budgets: Array, barrier: float, *, bounded: bool
-    ) -> reference.Solution:
+    def risk_budget(self, problem: Problem, budgets: Array, barrier: float, *, bounded: bool) -> Optimum:
         """`reference.RiskBudget` for a scaled problem; `bounded` includes caps and rows."""
-        from quantctl.steps.l4_allocation.kernels import reference
+        from quantctl.steps.l4_allocation.kernels.reference import RiskBudget
 
-        shape = problem.size, len(problem.rows.names) if bounded else 0, bounded
-        if shape not in self._risk_budget:
-            self._risk_budget[shape] = reference.RiskBudget(*shape[:2], bounded=bounded)
-        return self._risk_budget[shape].solve(problem, budgets, barrier)
+        size, rows = _shape(problem)
+        form = self._of(RiskBudget, size, rows if bounded else 0, bounded=bounded)
+        return form.solve(problem, budgets, barrier)
+
+    def _of(self, form: Callable[..., Compiled], *shape: int, **options: bool) -> Compiled:
+        """The formulation of this shape, compiled by its first use."""
+        key = form, shape, tuple(options.items())
+        if key not in self._compiled:
+            self._compiled[key] = form(*shape, **options)
+        found: Compiled = self._compiled[key]
+        return found
+
+
+def _shape(problem: Problem) -> tuple[int, int]:
+    return problem.size, len(problem.rows.names)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from quantctl.steps.l4_allocation.kernels.engine import NATIVE, Engine
 from quantctl.steps.l4_allocation.kernels.problem import Problem, Result
-from quantctl.steps.l4_allocation.kernels.quadratic import Climb, claimed, program_of
+from quantctl.steps.l4_allocation.kernels.quadratic import Climb, program_of
 from quantctl.steps.l4_allocation.kernels.scaling import scaled
 
 Array = NDArray[np.float64]
@@ -31,5 +31,5 @@ def max_diversification(problem: Problem, engine: Engine = NATIVE, start: Array 
     program = program_of(problem, 1.0 / problem.mean_variance, 0.0, gain, 0.0, ratio=True)
     return Climb(
         problem, "max_diversification", program,
-        lambda posed: claimed(posed.max_diversification(scaled(problem))), engine, start,
+        lambda posed: posed.max_diversification(scaled(problem)), engine, start,
     ).run()  # fmt: skip

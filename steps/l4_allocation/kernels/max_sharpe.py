@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from quantctl.steps.l4_allocation.kernels.engine import NATIVE, Engine
 from quantctl.steps.l4_allocation.kernels.excess import largest_excess
 from quantctl.steps.l4_allocation.kernels.problem import Attempt, Problem, Result
-from quantctl.steps.l4_allocation.kernels.quadratic import Climb, claimed, program_of
+from quantctl.steps.l4_allocation.kernels.quadratic import Climb, program_of
 from quantctl.steps.l4_allocation.kernels.scaling import scale_of, scaled
 
 Array = NDArray[np.float64]
@@ -46,7 +46,7 @@ def max_sharpe(problem: Problem, engine: Engine = NATIVE, start: Array | None = 
         return scaled(problem, turnover_in_returns=True)
 
     climb = Climb(
-        problem, "max_sharpe", program, lambda posed: claimed(posed.max_sharpe(unit())), engine, start,
+        problem, "max_sharpe", program, lambda posed: posed.max_sharpe(unit()), engine, start,
         refuses=lambda: _non_positive(unit(), scale.excess, climb.attempts),
     )  # fmt: skip
     return climb.run()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quantctl.contracts.errors import ConfigError
 from quantctl.steps.l4_allocation.kernels.engine import NATIVE, Engine
 from quantctl.steps.l4_allocation.kernels.problem import Problem, Result
-from quantctl.steps.l4_allocation.kernels.quadratic import Climb, claimed, program_of
+from quantctl.steps.l4_allocation.kernels.quadratic import Climb, program_of
 from quantctl.steps.l4_allocation.kernels.scaling import scale_of, scaled_utility
 
 Array = NDArray[np.float64]
@@ -47,6 +47,6 @@ def mean_variance(
     program = program_of(problem, risk_aversion / scale.excess, ridge, gain, kink, ratio=False)
     return Climb(
         problem, "mean_variance", program,
-        lambda posed: claimed(posed.mean_variance(*scaled_utility(problem, risk_aversion))),
+        lambda posed: posed.mean_variance(*scaled_utility(problem, risk_aversion)),
         engine, start, risk_aversion,
     ).run()  # fmt: skip

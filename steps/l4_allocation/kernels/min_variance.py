@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from quantctl.steps.l4_allocation.kernels.engine import NATIVE, Engine
 from quantctl.steps.l4_allocation.kernels.problem import Problem, Result
-from quantctl.steps.l4_allocation.kernels.quadratic import Climb, claimed, program_of
+from quantctl.steps.l4_allocation.kernels.quadratic import Climb, program_of
 from quantctl.steps.l4_allocation.kernels.scaling import scaled
 
 Array = NDArray[np.float64]
@@ -30,6 +30,6 @@ def min_variance(problem: Problem, engine: Engine = NATIVE, start: Array | None 
     scale, ridge = 2.0 / problem.mean_variance, 2.0 * problem.l2
     program = program_of(problem, scale, ridge, np.zeros(problem.size), problem.turnover, ratio=False)
     return Climb(
-        problem, "min_variance", program, lambda posed: claimed(posed.min_variance(scaled(problem))),
+        problem, "min_variance", program, lambda posed: posed.min_variance(scaled(problem)),
         engine, start,
     ).run()  # fmt: skip

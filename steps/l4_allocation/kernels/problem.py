@@ -126,6 +126,11 @@ class Problem:
             raise _invalid("mu", "the profile needs expected returns")
         return self.mu - self.risk_free
 
+    @property
+    def traded(self) -> bool:
+        """Whether trading away from `w_prev` costs anything."""
+        return self.w_prev is not None and self.turnover > 0.0
+
     @cached_property
     def rows(self) -> Rows:
         """Group and beta rows as G w ≤ h, in the order of `groups`, then beta."""

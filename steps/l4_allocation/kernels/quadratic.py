@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +32,6 @@ from quantctl.steps.l4_allocation.kernels.kkt import (
 )
 from quantctl.steps.l4_allocation.kernels.problem import ACCEPTED, Attempt, Kkt, Problem, Result
 from quantctl.steps.l4_allocation.kernels.program import Optimum, Program
-
-if TYPE_CHECKING:
-    from quantctl.steps.l4_allocation.kernels.reference import Solution
 
 Array = NDArray[np.float64]
 Posed = Callable[[Formulations], Optimum]
@@ -58,6 +56,11 @@ class Climb:
     risk_aversion: float = 1.0
     refuses: Refusal | None = None
     attempts: list[Attempt] = field(default_factory=list)
+
+    @cached_property
+    def certificate(self) -> dict[str, Any] | None:
+        """Why no weights exist, or null."""
+        return explain_infeasibility(self.problem)
 
     def run(self) -> Result:
         """The accepted result, or the typed failure with all attempts."""
@@ -84,10 +87,10 @@ class Climb:
         if not self.engine.has("ipm"):
             return None
         found = self._held(interior_point.solve(self.program))
-        if found.outcome == "infeasible" and (proven := explain_infeasibility(self.problem)) is not None:
+        if found.outcome == "infeasible" and self.certificate is not None:
             work = found.iterations, found.factorisations
             self.attempts.append(Attempt("ipm", "infeasible", "INFEASIBLE", *work))
-            return self._infeasible(proven)
+            return self._infeasible(self.certificate)
         return self._polished(found, self._judged("ipm", found))
 
     def _polished(self, found: Optimum, result: Result | None) -> Result | None:
@@ -158,10 +161,9 @@ class Climb:
 
     def _single_atom(self) -> Result:
         """One atom takes everything, if the rows permit and the profile does not refuse."""
-        certificate = explain_infeasibility(self.problem)
-        if certificate is not None:
+        if self.certificate is not None:
             attempt = Attempt("closed_form", "INFEASIBLE", "INFEASIBLE")
-            return Result(None, "INFEASIBLE", attempts=(attempt,), certificate=certificate)
+            return Result(None, "INFEASIBLE", attempts=(attempt,), certificate=self.certificate)
         refused = self.refuses() if self.refuses else None
         if refused is not None:
             return refused
@@ -170,10 +172,9 @@ class Climb:
 
     def _without_point(self) -> Result:
         """Infeasible with a verified certificate, or else a failure of the solvers: nothing in between."""
-        certificate = explain_infeasibility(self.problem)
-        if certificate is None:
+        if self.certificate is None:
             return Result(None, "SOLVER_FAILED", attempts=tuple(self.attempts))
-        return self._infeasible(certificate)
+        return self._infeasible(self.certificate)
 
     def _infeasible(self, certificate: dict[str, Any]) -> Result:
         self.attempts.append(Attempt("certificate", "INFEASIBLE", certificate["code"]))
@@ -190,11 +191,6 @@ def program_of(
         problem.cov, scale, ridge, gain, ratio, problem.floors, problem.caps, rows.matrix, rows.limit,
         kink if traded else 0.0, problem.w_prev if traded else None, problem.exit_turnover if traded else 0.0,
     )  # fmt: skip
-
-
-def claimed(solution: Solution) -> Optimum:
-    """A solution of a readable formulation as the claim of a solver."""
-    return Optimum(solution.outcome, solution.iterations, 0, solution.weights, solution.multipliers)
 
 
 def objectives(

@@ -9,7 +9,6 @@ quadratic form with a PSD parameter fails the strict test. All problems are in s
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import cvxpy as cp
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from quantctl.steps.l4_allocation.kernels.kkt import Multipliers
 from quantctl.steps.l4_allocation.kernels.problem import Problem
+from quantctl.steps.l4_allocation.kernels.program import Optimum
 
 Array = NDArray[np.float64]
 
@@ -26,37 +26,39 @@ CONE_TOLERANCE = 1e-10
 BARRIER_TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True)
-class Solution:
-    """What a solver said.
-
-    outcome : the solver's own word; `weights` and `multipliers` are null unless it has a point
-    """
-
-    outcome: str
-    iterations: int
-    weights: Array | None = None
-    multipliers: Multipliers | None = None
-
-    @property
-    def infeasible(self) -> bool:
-        """Whether the solver claims that no point is feasible (to be proven by a certificate)."""
-        return "infeasible" in self.outcome
-
-
 class Polytope:
-    """Parameters of l ≤ w ≤ u and G w ≤ h, shared by the formulations."""
+    """1'y = κ, κl ≤ y ≤ κu and G y ≤ κh as constraints on `y` (κ = 1: in w itself), and their multipliers."""
 
-    def __init__(self, size: int, rows: int) -> None:
+    def __init__(self, y: Any, kappa: Any, rows: int) -> None:
+        size = y.size
         self.lower, self.upper = cp.Parameter(size), cp.Parameter(size)
         self.matrix: Any = cp.Parameter((rows, size)) if rows else None
         self.limit: Any = cp.Parameter(rows) if rows else None
+        self.budget = cp.sum(y) == kappa
+        self.floor, self.cap = y >= self.lower * kappa, y <= self.upper * kappa
+        self.rows = [self.matrix @ y <= self.limit * kappa] if rows else []
+
+    @property
+    def constraints(self) -> list[Any]:
+        """All of them."""
+        return [self.budget, self.floor, self.cap, *self.rows]
 
     def assign(self, problem: Problem) -> None:
         """Take the bounds and rows of `problem`."""
         self.lower.value, self.upper.value = problem.floors, problem.caps
-        if self.matrix is not None and self.limit is not None:
+        if self.rows:
             self.matrix.value, self.limit.value = problem.rows.matrix, problem.rows.limit
+
+    def multipliers(self, unit: float = 1.0) -> Multipliers:
+        """The multipliers of the last solve, times `unit`."""
+        return Multipliers(
+            float(self.budget.dual_value) * unit, dual_of(self.floor) * unit, dual_of(self.cap) * unit,
+            self.multipliers_of_rows() * unit, 0.0,
+        )  # fmt: skip
+
+    def multipliers_of_rows(self) -> Array:
+        """Those of G y ≤ κh."""
+        return dual_of(self.rows[0]) if self.rows else np.zeros(0)
 
 
 class Trade:
@@ -86,38 +88,48 @@ class Trade:
         return np.where(both > np.abs(weights - previous), previous, weights)
 
 
-class MinVariance:
-    """min w'Σw + γ‖w‖² + c‖w − w_prev‖₁   s.t. 1'w = 1, l ≤ w ≤ u, G w ≤ h   (m = 1 when scaled)."""
+class Quadratic:
+    """min ‖F'w‖² − e'w + γ‖w‖² + c‖w − w_prev‖₁   s.t. 1'w = 1, l ≤ w ≤ u, G w ≤ h.
 
-    def __init__(self, size: int, rows: int, *, traded: bool) -> None:
+    `rewarded` : whether the objective has e = μ − rf
+    """
+
+    def __init__(self, size: int, rows: int, *, traded: bool, rewarded: bool) -> None:
         self.w, self.factor = cp.Variable(size), cp.Parameter((size, size))
         self.l2, self.trade = cp.Parameter(nonneg=True), Trade(size) if traded else None
-        self.set = Polytope(size, rows)
-        self.budget = cp.sum(self.w) == 1
-        self.floor, self.cap = self.w >= self.set.lower, self.w <= self.set.upper
-        self.rows = [] if self.set.matrix is None else [self.set.matrix @ self.w <= self.set.limit]
+        self.excess: Any = cp.Parameter(size) if rewarded else None
+        self.set = Polytope(self.w, 1.0, rows)
         cost, trades = self.trade.cost_of(self.w, 1.0) if self.trade else (0.0, [])
         risk = cp.sum_squares(self.factor.T @ self.w) + self.l2 * cp.sum_squares(self.w)
-        self.problem = cp.Problem(
-            cp.Minimize(risk + cost), [self.budget, self.floor, self.cap, *self.rows, *trades]
-        )
+        reward = self.excess @ self.w if rewarded else 0.0
+        self.problem = cp.Problem(cp.Minimize(risk - reward + cost), [*self.set.constraints, *trades])
         assert self.problem.is_dcp(dpp=True)
 
-    def solve(self, problem: Problem) -> Solution:
-        """Weights and multipliers of a scaled `problem`."""
+    def optimum(self, problem: Problem, factor: Array) -> Optimum:
+        """Weights and multipliers of a scaled `problem` for F = `factor`."""
         self.set.assign(problem)
-        self.factor.value, self.l2.value = np.linalg.cholesky(problem.cov), problem.l2
+        self.factor.value, self.l2.value = factor, problem.l2
+        if self.excess is not None:
+            self.excess.value = problem.excess
         if self.trade:
             self.trade.assign(problem)
         outcome, iterations = solved(self.problem, CONE_TOLERANCE)
         if self.w.value is None:
-            return Solution(outcome, iterations)
-        lam = Multipliers(
-            float(self.budget.dual_value), dual_of(self.floor), dual_of(self.cap),
-            dual_of(self.rows[0]) if self.rows else np.zeros(0), 0.0,
-        )  # fmt: skip
+            return Optimum(outcome, iterations, 0)
         weights = np.asarray(self.w.value)
-        return Solution(outcome, iterations, self.trade.settled(weights) if self.trade else weights, lam)
+        weights = self.trade.settled(weights) if self.trade else weights
+        return Optimum(outcome, iterations, 0, weights, self.set.multipliers())
+
+
+class MinVariance(Quadratic):
+    """min w'Σw + γ‖w‖² + c‖w − w_prev‖₁   s.t. 1'w = 1, l ≤ w ≤ u, G w ≤ h   (m = 1 when scaled)."""
+
+    def __init__(self, size: int, rows: int, *, traded: bool) -> None:
+        super().__init__(size, rows, traded=traded, rewarded=False)
+
+    def solve(self, problem: Problem) -> Optimum:
+        """Weights and multipliers of a scaled `problem`."""
+        return self.optimum(problem, np.asarray(np.linalg.cholesky(problem.cov), dtype=np.float64))
 
 
 class MaxSharpe:
@@ -131,22 +143,15 @@ class MaxSharpe:
         self.y, self.kappa = cp.Variable(size), cp.Variable()
         self.factor, self.excess = cp.Parameter((size, size)), cp.Parameter(size)
         self.l2, self.trade = cp.Parameter(nonneg=True), Trade(size) if traded else None
-        self.set = Polytope(size, rows)
+        self.set = Polytope(self.y, self.kappa, rows)
         cost, trades = self.trade.cost_of(self.y, self.kappa) if self.trade else (0.0, [])
-        self.budget = cp.sum(self.y) == self.kappa
-        self.floor = self.y >= self.set.lower * self.kappa
-        self.cap = self.y <= self.set.upper * self.kappa
-        self.rows = (
-            [] if self.set.matrix is None else [self.set.matrix @ self.y <= self.set.limit * self.kappa]
-        )
         self.problem = cp.Problem(
             cp.Minimize(cp.sum_squares(self.factor.T @ self.y) + self.l2 * cp.sum_squares(self.y)),
-            [self.excess @ self.y - cost >= 1, self.kappa >= 0,
-             self.budget, self.floor, self.cap, *self.rows, *trades],
-        )  # fmt: skip
+            [self.excess @ self.y - cost >= 1, self.kappa >= 0, *self.set.constraints, *trades],
+        )
         assert self.problem.is_dcp(dpp=True)
 
-    def solve(self, problem: Problem) -> Solution:
+    def solve(self, problem: Problem) -> Optimum:
         """Weights w = y/κ and multipliers of the ratio's logarithm, for a scaled `problem`."""
         self.set.assign(problem)
         self.factor.value, self.l2.value = np.linalg.cholesky(problem.cov), problem.l2
@@ -155,16 +160,13 @@ class MaxSharpe:
             self.trade.assign(problem)
         outcome, iterations = solved(self.problem, CONE_TOLERANCE)
         if self.y.value is None or not float(self.kappa.value) > 0.0:
-            return Solution(outcome, iterations)
-        y, kappa = np.asarray(self.y.value), float(self.kappa.value)
+            return Optimum(outcome, iterations, 0)
+        kappa = float(self.kappa.value)
+        weights = np.asarray(self.y.value) / kappa
+        weights = self.trade.settled(weights) if self.trade else weights
         # The multipliers of the homogenised problem, divided by ∂(y'Qy)/∂κ · κ⁻² = 2 y'Qy/κ.
         unit = kappa / (2.0 * float(self.problem.value))
-        lam = Multipliers(
-            float(self.budget.dual_value) * unit, dual_of(self.floor) * unit, dual_of(self.cap) * unit,
-            dual_of(self.rows[0]) * unit if self.rows else np.zeros(0), 0.0,
-        )  # fmt: skip
-        weights = y / kappa
-        return Solution(outcome, iterations, self.trade.settled(weights) if self.trade else weights, lam)
+        return Optimum(outcome, iterations, 0, weights, self.set.multipliers(unit))
 
 
 class RiskBudget:
@@ -176,33 +178,25 @@ class RiskBudget:
     def __init__(self, size: int, rows: int, *, bounded: bool) -> None:
         self.x, self.factor = cp.Variable(size), cp.Parameter((size, size))
         self.barrier = cp.Parameter(size, nonneg=True)
-        self.set = Polytope(size, rows)
-        self.cap = [self.x <= self.set.upper] if bounded else []
-        self.rows = [] if self.set.matrix is None else [self.set.matrix @ self.x <= self.set.limit]
+        self.set = Polytope(self.x, 1.0, rows)
+        self.caps = [self.set.cap] if bounded else []
         self.problem = cp.Problem(
             cp.Minimize(cp.sum_squares(self.factor.T @ self.x) / 2 - self.barrier @ cp.log(self.x)),
-            [*self.cap, *self.rows],
+            [*self.caps, *self.set.rows],
         )
         assert self.problem.is_dcp(dpp=True)
 
-    def solve(self, problem: Problem, budgets: Array, barrier: float) -> Solution:
+    def solve(self, problem: Problem, budgets: Array, barrier: float) -> Optimum:
         """x(λ) for λ = `barrier` and its multipliers, for a scaled `problem`."""
         self.set.assign(problem)
         self.factor.value, self.barrier.value = np.linalg.cholesky(problem.cov), barrier * budgets
         outcome, iterations = solved(self.problem, BARRIER_TOLERANCE)
         if self.x.value is None:
-            return Solution(outcome, iterations)
+            return Optimum(outcome, iterations, 0)
         none = np.zeros(problem.size)
-        lam = Multipliers(
-            0.0, none, dual_of(self.cap[0]) if self.cap else none,
-            dual_of(self.rows[0]) if self.rows else np.zeros(0), barrier,
-        )  # fmt: skip
-        return Solution(outcome, iterations, np.asarray(self.x.value), lam)
-
-
-def is_traded(problem: Problem) -> bool:
-    """Whether trading costs anything in `problem`."""
-    return problem.w_prev is not None and problem.turnover > 0.0
+        caps = dual_of(self.set.cap) if self.caps else none
+        lam = Multipliers(0.0, none, caps, self.set.multipliers_of_rows(), barrier)
+        return Optimum(outcome, iterations, 0, np.asarray(self.x.value), lam)
 
 
 def dual_of(constraint: Any) -> Array:

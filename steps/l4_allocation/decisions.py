@@ -103,7 +103,7 @@ def _of_path(one: Solved, setting: Setting) -> list[Finding]:
     if setting.settings.engine == "native" and last in LATE_RUNGS:
         found.append(_finding("INFO", "SOLVER_RUNG", f"{one.profile} was accepted on the rung {last}",
                               profile=one.profile, rung=last))  # fmt: skip
-    if one.reason in ("EXPOSURE_BELOW_MIN", "TWO_LAYER_BETA", "TWO_LAYER_BOUNDS"):
+    if one.reason in UNPROVEN:
         why = {key: one.first.notes[key] for key in ("exposure", "invested_beta", "violated")
                if key in one.first.notes}  # fmt: skip
         found.append(_finding("WARN", one.reason, f"{one.profile}: {UNPROVEN[one.reason]}",

@@ -52,16 +52,17 @@ def _multipliers(program: Program, weights: Array) -> Multipliers:
     if program.ratio:
         gradient = pressed / float(weights @ pressed) - program.gain / float(program.gain @ weights)
     below, above = weights - program.lower, program.upper - weights
-    choices = []
-    for level in gradient:
+
+    def left_over(level: float) -> tuple[Array, Array]:
         left = gradient - level
-        lower, upper = np.where(below <= above, left, 0.0), np.where(below <= above, 0.0, -left)
-        if float(np.minimum(lower, upper).min()) >= 0.0:
-            choices.append(float(np.abs(left) @ np.minimum(below, above)))
-        else:
-            choices.append(np.inf)
-    level = gradient[int(np.argmin(choices))]
-    left = gradient - level
-    lower, upper = np.where(below <= above, left, 0.0), np.where(below <= above, 0.0, -left)
-    rows = np.zeros(len(program.limit))
-    return Multipliers(-float(level), np.maximum(lower, 0.0), np.maximum(upper, 0.0), rows, 0.0)
+        return np.where(below <= above, left, 0.0), np.where(below <= above, 0.0, -left)
+
+    def slack(level: float) -> float:
+        """Complementarity of the choice, infinite where a multiplier would be negative."""
+        lower, upper = left_over(level)
+        valid = float(np.minimum(lower, upper).min()) >= 0.0
+        return float((lower + upper) @ np.minimum(below, above)) if valid else np.inf
+
+    level = float(gradient[int(np.argmin([slack(each) for each in gradient]))])
+    lower, upper = (np.maximum(each, 0.0) for each in left_over(level))
+    return Multipliers(-level, lower, upper, np.zeros(len(program.limit)), 0.0)

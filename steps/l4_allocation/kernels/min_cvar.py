@@ -122,8 +122,8 @@ def _rungs(
     problem: Problem, program: CvarProgram, engine: Engine
 ) -> Iterator[tuple[str, Callable[[], CvarOptimum]]]:
     """The rungs that apply, in the order of the ladder."""
-    if engine.has("closed_form") and _corner(program) is not None:
-        yield "closed_form", lambda: CvarOptimum("optimal", 0, 0, _corner(program))
+    if engine.has("closed_form") and (corner := _corner(program)) is not None:
+        yield "closed_form", lambda: CvarOptimum("optimal", 0, 0, corner)
     if engine.has("fast"):
         yield "fast", lambda: interior_point(program, shrinking=True)
     if engine.has("ipm"):

@@ -55,7 +55,18 @@ def of_input(
     if scarce:
         found.append(_finding("WARN", "SCARCITY", f"{winners} winners: optimised profiles are replaced",
                               winners=winners, fallback=setting.settings.scarcity_fallback))  # fmt: skip
-    return [*found, *_of_conditioning(model), *_of_caps(setting)]
+    return [*found, *_of_conditioning(model), *_of_caps(setting), *_of_layers(setting)]
+
+
+def _of_layers(setting: Setting) -> list[Finding]:
+    """Atoms that the upper layer left out, since the stream of their cluster has no variance."""
+    if setting.layers is None:
+        return []
+    idle = zip(setting.base.names, setting.layers.intra.sum(axis=0) == 0.0, strict=True)
+    message = "the stream of its cluster has no variance: weight 0"
+    return [
+        _finding("WARN", "DEGENERATE_ATOM", f"{name}: {message}", symbol=name) for name, out in idle if out
+    ]
 
 
 def of_profiles(

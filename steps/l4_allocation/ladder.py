@@ -75,11 +75,20 @@ def run_profile(profile: str, setting: Setting, *, scarce: bool = False) -> Solv
 
 
 def solve(profile: str, problem: Problem, setting: Setting) -> Result:
-    """Weights of `profile` on `problem`, as structure and cash of the settings have it."""
+    """Weights of `profile` on `problem`, as structure and cash of the settings have it.
+
+    Where previous weights have a price, `notes` holds what the weights trade.
+    """
     if setting.settings.cash == "allowed" and problem.beta is not None:
-        least = setting.settings.cash_min_exposure
-        return _exposed(_invested(profile, problem.without_beta(), setting), problem, least)
-    return _invested(profile, problem, setting)
+        invested = _invested(profile, problem.without_beta(), setting)
+        result = _exposed(invested, problem, setting.settings.cash_min_exposure)
+    else:
+        result = _invested(profile, problem, setting)
+    if result.weights is None or problem.w_prev is None:
+        return result
+    traded = float(np.abs(result.weights - problem.w_prev).sum())
+    notes = {"traded": traded, "exit_turnover": problem.exit_turnover}
+    return replace(result, notes=result.notes | notes)
 
 
 def failure_code(result: Result) -> str:
@@ -105,17 +114,10 @@ def refusal(solved: Solved) -> Infeasible | SolverFailed:
 
 
 def _invested(profile: str, problem: Problem, setting: Setting) -> Result:
-    """The fully invested portfolio, and what it trades where previous weights have a price."""
-    layered = setting.layers is not None and profile not in UNCAPPED
-    if layered and setting.layers is not None:
-        result = solve_layers(profile, problem, setting.layers)
-    else:
-        result = run_kernel(profile, problem, setting)
-    if result.weights is None or problem.w_prev is None:
-        return result
-    traded = float(np.abs(result.weights - problem.w_prev).sum())
-    notes = {"traded": traded, "exit_turnover": problem.exit_turnover}
-    return replace(result, notes=result.notes | notes)
+    """The fully invested portfolio, of atoms or of clusters."""
+    if setting.layers is not None and profile not in UNCAPPED:
+        return solve_layers(profile, problem, setting.layers)
+    return run_kernel(profile, problem, setting)
 
 
 def _exposed(invested: Result, problem: Problem, least: float) -> Result:

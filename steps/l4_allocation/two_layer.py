@@ -38,13 +38,15 @@ def layers_of(setting: Setting, bars_per_year: int) -> Layers:
     members = np.array([[label == key for label in setting.labels] for key in ids])
     intra = members / np.diag(setting.base.cov)
     intra /= intra.sum(axis=1, keepdims=True)
+    streams = setting.returns @ intra.T
     model = estimate_risk_model(
-        setting.returns @ intra.T, bars_per_year, method=settings.covariance.method,
+        streams, bars_per_year, method=settings.covariance.method,
         options=settings.covariance.options, kappa_max=settings.kappa_max, ridge_floor=settings.ridge_floor,
     )  # fmt: skip
     keep = model.keep
     live = tuple(key for key, kept in zip(ids, keep, strict=True) if kept)
-    across = _across(setting, live, members[keep], intra[keep], model, bars_per_year)
+    held = np.ascontiguousarray(streams[:, keep])
+    across = _across(setting, live, members[keep], intra[keep], held, model, bars_per_year)
     return Layers(intra[keep], model, across)
 
 
@@ -73,12 +75,12 @@ def _across(
     ids: tuple[str, ...],
     members: NDArray[np.bool_],
     intra: Array,
+    streams: Array,
     model: RiskModel,
     bars_per_year: int,
 ) -> Setting:
     """What profiles across clusters share: each cluster is an atom and its own cluster."""
-    assert setting.returns is not None
-    settings, streams = setting.settings, setting.returns @ intra.T
+    settings = setting.settings
     enough = setting.bars >= MIN_ANTIFRAGILITY_BARS
     budgets = None if settings.budgets is None else _budgets(settings.budgets, setting, ids, members)
     return replace(

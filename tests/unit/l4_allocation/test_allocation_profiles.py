@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -463,6 +464,19 @@ def test_new_atoms_start_at_nothing_and_vanished_ones_are_counted(desk, long, wi
     assert window.solved[1].problem.w_prev is None
 
 
+def test_what_is_traded_is_counted_on_the_published_weights_beside_declared_cash(desk, long):
+    held = previous(long, 0.1, 0.2)
+    outcome = desk.optimised(
+        long, risk_profiles=("market_neutral",), cash="allowed", cash_min_exposure=0.05,
+        features={"feat_turnover_penalty": True}, previous_weights=held,
+    )  # fmt: skip
+    found = weights(outcome, "market_neutral")
+    assert portfolio(outcome).profiles["market_neutral"].totals.cash > 0.1
+    traded = sum(abs(found.get(name, 0.0) - held.get(name, 0.0)) for name in {*found, *held})
+    notes = outcome.outputs["allocation_trace"].profiles["market_neutral"].notes
+    assert notes["traded"] == pytest.approx(traded, abs=1e-7)
+
+
 def test_an_allocation_id_knows_whether_trading_has_a_price(desk, long):
     keys = {"risk_profiles": ("min_variance",), "previous_weights": previous(long, 1.0)}
     ids = {
@@ -585,6 +599,24 @@ def test_a_cluster_of_opposites_has_no_stream_and_no_weight(desk):
     with pytest.raises(ContractError) as caught:
         desk.optimised(like(frames, first, -1.0, second), structure="two_layer", **keys)
     assert (caught.value.code, caught.value.exit_code) == ("DEGENERATE_INPUT", 3)
+
+
+def test_atoms_of_a_cluster_without_variance_are_named(desk, long, monkeypatch):
+    """Opposites are put in one cluster by hand: their distance keeps them apart otherwise."""
+    first, second, *_ = sorted(long["atoms"]["atom"])
+    real = allocation.cluster_streams
+
+    def together(*arguments):
+        found = real(*arguments)
+        return replace(found, labels=(99, 99, *found.labels[2:]))
+
+    monkeypatch.setattr(allocation, "cluster_streams", together)
+    frames = like(long, first, -1.0, second)
+    keys = {"risk_profiles": ("min_variance",), "structure": "two_layer"}
+    outcome = desk.optimised(frames, **keys)
+    left_out = [finding.symbol for finding in outcome.findings if finding.code == "DEGENERATE_ATOM"]
+    assert left_out == [first, second]
+    assert not {first, second} & set(weights(outcome, "min_variance"))
 
 
 @pytest.mark.parametrize("name", [*OPTIONAL, "erc", "risk_budget", "hrp", "herc", "barbell", "adaptive"])

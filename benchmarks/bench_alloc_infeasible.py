@@ -16,7 +16,7 @@ import numpy as np  # isort: skip
 import goals
 from allocation_data import SEEDS, Case, case
 from claims import Claim, worst
-from lines import options
+from lines import told
 from measuring import Call, in_choleskys, timed
 
 from quantctl.allocation import Group, Problem, explain_infeasibility
@@ -101,5 +101,4 @@ def line(*, overlapping: bool) -> int:
 
 
 if __name__ == "__main__":
-    options().parse_args()
-    sys.exit(worst([line(overlapping=False), line(overlapping=True)]))
+    sys.exit(told(lambda _: worst([line(overlapping=False), line(overlapping=True)])))

@@ -9,14 +9,13 @@ import threads  # noqa: F401  before NumPy
 
 import goals  # isort: skip
 import grades
-import peers
 from allocation_data import SEEDS, case
 from claims import Claim, worst
-from contest import judge
-from lines import options
+from contest import Kernel, judge
+from lines import told
 from measuring import Call, alternate
+from ours import method
 
-from profiles import profile, weights
 from quantctl.allocation import equal_risk, max_diversification, max_sharpe, min_variance
 from quantctl.steps.l4_allocation.kernels.engine import reference_engine
 
@@ -31,17 +30,16 @@ PROFILES = {
 
 def main(*, quick: bool) -> int:
     """One line per profile; the first solve, which compiles, is not counted."""
-    peers.quiet()
     return worst([line(name, SEEDS[0], quick=quick) for name in PROFILES])
 
 
 def line(name: str, seed: int, *, quick: bool) -> int:
-    """Judge, compile, alternate."""
+    """Judge, which compiles too, then alternate."""
     solve, grade = PROFILES[name]
     given = case(SIZE, "LO", seed)
-    judged = judge(profile("reference", "LO", solve, grade, {}), given, {}, oracle=True)
     engine = reference_engine()
-    weights(solve(given.problem(), engine=engine))
+    oracle = method(lambda problem: solve(problem, engine=engine), name="reference")
+    judged = judge(Kernel("reference", "LO", method(solve), grade, oracle=oracle), given, {}, oracle=True)
 
     def native() -> Call:
         problem = given.problem()
@@ -65,4 +63,4 @@ def _ms(seconds: list[float]) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(quick=options().parse_args().quick))
+    sys.exit(told(lambda given: main(quick=given.quick)))

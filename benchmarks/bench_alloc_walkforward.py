@@ -21,10 +21,10 @@ import grades
 import peers
 from allocation_data import PER_YEAR, SEEDS, Array, Case, case, market
 from claims import Claim, Code, worse_ratio, worst
-from lines import options
+from lines import told
 from measuring import timed
+from ours import weights
 
-from profiles import weights
 from quantctl.allocation import (
     Problem,
     equal_risk,
@@ -92,7 +92,6 @@ def theirs(given: Case) -> tuple[Window, dict[str, Array]]:
 
 def main(*, quick: bool) -> int:
     """Walk both, judge every window, print the total, cold and per profile."""
-    peers.quiet()
     threads.verified()
     missing = peers.installed("skfolio") is None
     count, before = (4 if quick else WINDOWS), dict[str, Array]()
@@ -161,4 +160,4 @@ def _line(
 
 
 if __name__ == "__main__":
-    sys.exit(main(quick=options().parse_args().quick))
+    sys.exit(told(lambda given: main(quick=given.quick)))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,10 +26,19 @@ Seen = Sequence[tuple[Case, Judgement]]
 
 def main(*kernels: Kernel) -> int:
     """A benchmark file's whole story: options, lines, exit code."""
+    return told(lambda given: worst([run(kernel, planned(given)) for kernel in kernels]))
+
+
+def told(story: Callable[[argparse.Namespace], int]) -> int:
+    """The exit code of `story` under the file's options; a benchmark that breaks ends with 70."""
     peers.quiet()
     threads.pin()
-    plan = planned(options().parse_args())
-    return worst([run(kernel, plan) for kernel in kernels])
+    given = options().parse_args()
+    try:
+        return story(given)
+    except Exception as problem:
+        traceback.print_exc()
+        raise SystemExit(70) from problem
 
 
 def options() -> argparse.ArgumentParser:

@@ -27,7 +27,7 @@ def bench(monkeypatch):
     modules = SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
     modules.clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(modules.measuring, "time", SimpleNamespace(process_time=lambda: modules.clock.now))
-    idle = SimpleNamespace(collect=int, disable=int, enable=int)
+    idle = SimpleNamespace(collect=int, disable=int, enable=int, freeze=int, unfreeze=int)
     monkeypatch.setattr(modules.measuring, "gc", idle)
     monkeypatch.setattr(modules.threads, "verified", lambda: 1)
     # LAPACK does not move the clock; one Cholesky meets the goal, so the peer alone decides.
@@ -119,3 +119,15 @@ def test_broken_comes_before_failed_before_missing(bench):
     assert bench.claims.worst([0, 3, 1]) == 1
     assert bench.claims.worst([0, 3]) == 3
     assert bench.claims.worst([]) == 0
+
+
+def test_a_benchmark_that_breaks_exits_seventy_and_shows_why(bench, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["bench"])
+
+    def broken(given):
+        raise ValueError("no such market")
+
+    with pytest.raises(SystemExit) as ended:
+        bench.lines.told(broken)
+    assert ended.value.code == 70
+    assert "no such market" in capsys.readouterr().err

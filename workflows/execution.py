@@ -16,24 +16,20 @@ from quantctl.contracts.errors import (
     DataMissing,
     EnvironmentFault,
     Interrupted,
-    StateUnreachable,
 )
 from quantctl.contracts.records.run import PROTOCOL, RunRequest
-from quantctl.lake import artifact_index, lock, state
+from quantctl.lake import lock
 from quantctl.lake.audit_file import project
 from quantctl.lake.files import free_bytes
-from quantctl.lake.rundir import RunDirectory
-from quantctl.workflows import book, runs
-from quantctl.workflows.names import QUEUE, first_operation, workflow_name
+from quantctl.workflows import changing, runs
 from quantctl.workflows.projection import project_run
-from quantctl.workflows.registry import build
 from quantctl.workflows.runs import RunStatus
 from quantctl.workflows.runtime import Places
+from quantctl.workflows.submitting import submit
 from quantctl.workflows.worker import Limits, Worker
 
 FOLLOW_SECONDS = 0.2
 SELDOM_SECONDS = 1.0
-START_SECONDS = 30.0
 Watch = Callable[[], None]
 
 
@@ -57,8 +53,10 @@ class Executor:
             return self.resume(request.run_id) if known.state not in ("SUCCESS", "FAILED") else known
         self._require_space(request.run_id)
         if remote or not wait:
-            self._enqueue_remote(request)
-            return self._follow(request.run_id, take_over=False) if wait else self._queued(request.run_id)
+            submit(self.places, request, self.limits, self.stop)
+            if wait:
+                return self._follow(request.run_id, take_over=False)
+            return runs.require_status(self.places, request.run_id)
         return self._drive(request.run_id, request)
 
     def _require_space(self, run_id: str) -> None:
@@ -91,26 +89,10 @@ class Executor:
 
     def retry(self, run_id: str, from_stage: str | None = None) -> RunStatus:
         """Run a FAILED run again from its first failed stage, or an earlier one, under the same id."""
-        known = runs.require_status(self.places, run_id)
-        if known.state != "FAILED":
-            raise ConfigError(
-                "RUN_NOT_FAILED", f"run {run_id} is {known.state}; only a FAILED run is retried",
-                remedy=f"quantctl status {run_id}",
-            )  # fmt: skip
-        pipeline = build(known.pipeline)
-        failed = pipeline.index(_failed_stage(self.places, run_id, known.attempt))
-        first = pipeline.index(from_stage) if from_stage else failed
-        if first > failed:
-            raise ConfigError(
-                "RETRY_STAGE_LATER",
-                f"{from_stage} comes after {pipeline.stages[failed].id}, which failed",
-                remedy=f"choose {pipeline.stages[failed].id} or an earlier stage",
-            )
+        stage = changing.retry_stage(self.places, run_id, from_stage)
         worker = self._become(run_id)
         try:
-            known = self._still_failed(run_id)
-            self._set_aside(known, [stage.id for stage in pipeline.stages[first:]])
-            worker.rewind(run_id, first_operation(first))
+            changing.retry(worker, run_id, stage)
             return self._serve(worker, run_id)
         finally:
             worker.stop()
@@ -127,7 +109,7 @@ class Executor:
             )
         worker = self._become("cancel-" + run_id, listen=False)
         try:
-            self._close_cancelled(worker, run_id, reason)
+            changing.cancel(worker, run_id, reason)
         finally:
             worker.stop()
         if self.places.run_root(run_id).is_dir():
@@ -151,7 +133,7 @@ class Executor:
                 finally:
                     worker.stop()
             if request is not None and runs.status(self.places, run_id) is None:
-                self._enqueue_remote(request)
+                submit(self.places, request, self.limits, self.stop)
             found = self._follow(run_id, take_over=True)
             if found.state in runs.TERMINAL:
                 return found
@@ -195,15 +177,6 @@ class Executor:
             if self.stop.wait(FOLLOW_SECONDS):
                 raise Detached(run_id)
 
-    def _still_failed(self, run_id: str) -> RunStatus:
-        """The run as it is now that we hold the lock: another process may have retried it meanwhile."""
-        known = runs.require_status(self.places, run_id)
-        if known.state != "FAILED":
-            raise ConfigError(
-                "RUN_NOT_FAILED", f"run {run_id} is {known.state} by now", remedy=f"quantctl status {run_id}"
-            )
-        return known
-
     def _become(self, run_id: str, *, listen: bool = True) -> Worker:
         worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop, listen=listen)
         if worker.start():
@@ -213,66 +186,6 @@ class Executor:
             f"{lock.holder(self.places.lock)} holds the worker lock",
             remedy="wait until it is done, or stop that process; then repeat the command",
         )
-
-    def _enqueue_remote(self, request: RunRequest) -> None:
-        """Queue a run for the worker; on a new installation the engine's tables are made first."""
-        from sqlalchemy.exc import OperationalError
-
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                return self._enqueue(request)
-            except OperationalError as problem:
-                if "no such" not in str(problem.orig) or time.monotonic() > deadline:
-                    raise StateUnreachable(
-                        "STATE_UNREACHABLE", f"the run can't be queued: {problem.orig}",
-                        remedy="check the state database, then repeat the command",
-                    ) from None  # fmt: skip
-            worker = Worker(self.places, f"setup-{request.run_id}", self.limits, self.stop, listen=False)
-            if worker.start():
-                worker.stop()
-            else:  # its holder is making them
-                time.sleep(FOLLOW_SECONDS)
-
-    def _enqueue(self, request: RunRequest) -> None:
-        from dbos import DBOSClient, DBOSPortableJSONSerializer
-
-        engine = state.open_engine(self.places.state_url)
-        client = DBOSClient(system_database_engine=engine, serializer=DBOSPortableJSONSerializer())
-        try:
-            client.enqueue(
-                {"workflow_name": workflow_name(request.pipeline), "queue_name": QUEUE,
-                 "workflow_id": request.run_id, "app_version": PROTOCOL, "application_name": "quantctl"},
-                request.model_dump(),
-            )  # fmt: skip
-        finally:
-            client.destroy()
-            engine.dispose()
-
-    def _queued(self, run_id: str) -> RunStatus:
-        return runs.require_status(self.places, run_id)
-
-    def _set_aside(self, known: RunStatus, stages: list[str]) -> None:
-        directory = RunDirectory(self.places.artifacts_dir, known.run_id, known.profile)
-        with state.reader(self.places.state_url) as connection:
-            rows = artifact_index.rows(connection, known.run_id)
-        for row in rows:
-            if row["step"] in stages:
-                directory.move_to_attempt(row["path"], row["attempt"])
-
-    def _close_cancelled(self, worker: Worker, run_id: str, reason: str) -> None:
-        from dbos import DBOS
-
-        assert worker.runtime is not None
-        DBOS.cancel_workflow(run_id)
-        request = runs.request_of(self.places, run_id)
-        begun = runs.has_genesis(self.places, run_id)
-        if request is None or not begun:
-            return
-        skipped = runs.stages_not_started(self.places, run_id, request.stages)
-        error = {"code": "CANCELLED", "exit": 5, "message": reason or "cancelled"}
-        with worker.runtime.engine.begin() as sql:
-            book.close(sql, request, "CANCELLED", error, skipped)
 
 
 class Detached(EnvironmentFault):
@@ -292,15 +205,3 @@ def _not_resumable(known: RunStatus) -> ConfigError:
             remedy=f"quantctl retry {known.run_id}",
         )
     return ConfigError("RUN_CANCELLED", f"run {known.run_id} was cancelled", remedy="start it under a new id")
-
-
-def _failed_stage(places: Places, run_id: str, attempt: int) -> str:
-    with state.reader(places.state_url) as connection:
-        row = connection.execute(
-            "SELECT step FROM run_ledger WHERE run_id = ? AND type = 'stage' AND status = 'failed'"
-            " AND attempt = ? ORDER BY seq LIMIT 1",
-            (run_id, attempt),
-        ).fetchone() if connection else None  # fmt: skip
-    if row is None:
-        raise StateUnreachable("STATE_UNREACHABLE", f"no failed stage of run {run_id} in the ledger")
-    return str(row["step"])

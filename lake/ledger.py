@@ -6,7 +6,6 @@ of a record does not grow with the ledger.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +15,7 @@ from quantctl.contracts.artifacts import Artifact
 from quantctl.contracts.canonical import canonical, parse_strict
 from quantctl.contracts.errors import InternalError
 from quantctl.contracts.ledger_chain import GENESIS_HASH, seal
+from quantctl.lake.state import Reader
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -50,6 +50,7 @@ class Head:
     hash: str
     ts: str
     attempt: int
+    closed: bool = False
 
 
 def head(session: Session | Connection, run_id: str) -> Head | None:
@@ -57,12 +58,13 @@ def head(session: Session | Connection, run_id: str) -> Head | None:
     from sqlalchemy import text
 
     row = session.execute(
-        text("SELECT profile, trace_id, head_seq, head_hash, head_ts, attempt FROM runs WHERE run_id = :r"),
+        text("SELECT profile, trace_id, head_seq, head_hash, head_ts, attempt, closed_at FROM runs"
+             " WHERE run_id = :r"),
         {"r": run_id},
     ).first()
     if row is None:
         return None
-    return Head(run_id, row[0], row[1], row[2], row[3], row[4], row[5])
+    return Head(run_id, row[0], row[1], row[2], row[3], row[4], row[5], row[6] is not None)
 
 
 def append(session: Session | Connection, at: Head, drafts: Sequence[Draft], now: datetime) -> Head:
@@ -127,7 +129,7 @@ def reference(artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def records(connection: sqlite3.Connection, run_id: str, *, after: int = -1) -> Iterator[dict[str, Any]]:
+def records(connection: Reader, run_id: str, *, after: int = -1) -> Iterator[dict[str, Any]]:
     """The records of a run in sequence, from the state database."""
     cursor = connection.execute(
         "SELECT record FROM run_ledger WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, after)
@@ -136,7 +138,7 @@ def records(connection: sqlite3.Connection, run_id: str, *, after: int = -1) -> 
         yield parse_strict(line, where=f"run_ledger:{run_id}")
 
 
-def lines(connection: sqlite3.Connection, run_id: str, *, after: int = -1) -> list[tuple[int, str, str]]:
+def lines(connection: Reader, run_id: str, *, after: int = -1) -> list[tuple[int, str, str]]:
     """(seq, hash, canonical line) of the records after `after`."""
     cursor = connection.execute(
         "SELECT seq, hash, record FROM run_ledger WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, after)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from quantctl.contracts.errors import QuantError
 from quantctl.lake.encoding import frame_bytes
 from quantctl.lake.files import write_atomic
 from quantctl.lake.ledger_tables import COLUMNS, SOURCES
+from quantctl.lake.state import Reader
 
 GRACE_SECONDS = 120.0
 FAN_IN = 16  # parts of one level that are merged into one of the next
@@ -39,7 +39,7 @@ def load_index(root: Path) -> list[dict[str, Any]]:
 
 
 def project_run(
-    root: Path, connection: sqlite3.Connection, run_id: str, made: Mapping[str, list[tuple[Any, ...]]]
+    root: Path, connection: Reader, run_id: str, made: Mapping[str, list[tuple[Any, ...]]]
 ) -> None:
     """Replace the parts of one run by parts of what the state database holds of it now.
 
@@ -66,7 +66,7 @@ def _alone(root: Path) -> Iterator[None]:
 
 def _replace(
     root: Path,
-    connection: sqlite3.Connection,
+    connection: Reader,
     run_id: str,
     head: int,
     made: Mapping[str, list[tuple[Any, ...]]],
@@ -82,7 +82,7 @@ def _replace(
     _sweep(root)
 
 
-def _rows(connection: sqlite3.Connection, table: str, run_id: str) -> list[tuple[Any, ...]]:
+def _rows(connection: Reader, table: str, run_id: str) -> list[tuple[Any, ...]]:
     source, order = SOURCES[table]
     query = f"SELECT {', '.join(COLUMNS[table])} FROM {source} WHERE run_id = ? ORDER BY {order}"
     return [tuple(row) for row in connection.execute(query, (run_id,))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,8 +32,6 @@ def connect(
     connection = duckdb.connect()
     try:
         with tempfile.TemporaryDirectory() as scratch, state.reader(state_url) as ledger:
-            if ledger is not None:
-                ledger.execute("BEGIN")  # one view of all tables
             parts = _current(parts_dir, ledger)
             _load_fresh(connection, ledger, parts, Path(scratch))
             files: dict[str, list[str]] = {}
@@ -49,7 +46,7 @@ def connect(
         connection.close()
 
 
-def _current(parts_dir: Path, ledger: sqlite3.Connection | None) -> list[dict[str, Any]]:
+def _current(parts_dir: Path, ledger: state.Reader | None) -> list[dict[str, Any]]:
     """The parts whose runs all stand where the state database has them, and those made from artifacts."""
     try:
         parts = parse_strict((parts_dir / "parts.json").read_bytes())["parts"]
@@ -66,7 +63,7 @@ def _current(parts_dir: Path, ledger: sqlite3.Connection | None) -> list[dict[st
 
 
 def _load_fresh(
-    connection: Any, ledger: sqlite3.Connection | None, parts: list[dict[str, Any]], scratch: Path
+    connection: Any, ledger: state.Reader | None, parts: list[dict[str, Any]], scratch: Path
 ) -> None:
     connection.execute("CREATE SCHEMA live")
     for table, columns in COLUMNS.items():
@@ -85,7 +82,7 @@ def _load_fresh(
             )
 
 
-def _dump(ledger: sqlite3.Connection, table: str, known: set[str], path: Path) -> int:
+def _dump(ledger: state.Reader, table: str, known: set[str], path: Path) -> int:
     source, order = SOURCES[table]
     runs = [row[0] for row in ledger.execute("SELECT run_id FROM runs ORDER BY run_id")]
     count = 0

@@ -1,24 +1,33 @@
 """The state database: where it is, how it is opened, and our tables in it.
 
-One file (SQLite) holds the workflow engine's tables and ours, so that a stage's records and its
-checkpoint can't be separated by a power cut. Writers go through SQLAlchemy, because the engine's
-datasource does; readers use sqlite3 alone, because start-up time is theirs.
+One database holds the workflow engine's tables and ours, so that a stage's records and its checkpoint
+can't be separated by a power cut. Its URL says which kind: a SQLite file (`state_sqlite`) or Postgres
+(`state_postgres`). Writers go through SQLAlchemy, because the engine's datasource does; readers use
+the driver alone, because start-up time is theirs.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
-from quantctl.contracts.errors import ConfigError, StateUnreachable
+from quantctl.contracts.errors import ConfigError
+from quantctl.lake import state_postgres, state_sqlite
+from quantctl.lake.state_faults import TablesMissing
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+__all__ = [
+    "DDL", "Reader", "Row", "TablesMissing", "booking", "default_url", "display", "durability", "is_postgres",
+    "normal", "open_engine", "reader", "sqlite_path", "tables_missing",
+]  # fmt: skip
+
+# Plain SQL for both kinds; `state_postgres` widens the types.
 DDL = (
     """CREATE TABLE IF NOT EXISTS runs (
         run_id TEXT PRIMARY KEY, profile TEXT NOT NULL, pipeline TEXT NOT NULL,
@@ -40,68 +49,106 @@ DDL = (
         attempt INTEGER NOT NULL, PRIMARY KEY (run_id, path))""",
     """CREATE TABLE IF NOT EXISTS workers (
         worker TEXT PRIMARY KEY, started TEXT NOT NULL, ended TEXT)""",
+    """CREATE TABLE IF NOT EXISTS cancellations (
+        run_id TEXT NOT NULL, attempt INTEGER NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (run_id, attempt))""",
     "CREATE INDEX IF NOT EXISTS runs_by_time ON runs (created_at)",
     "CREATE INDEX IF NOT EXISTS ledger_by_type ON run_ledger (type, run_id)",
 )
 
+_booking: ContextVar[str | None] = ContextVar("booking", default=None)
 
-_booking: ContextVar[Path | None] = ContextVar("booking", default=None)
-_ENVIRONMENT = ("disk is full", "disk I/O error", "readonly database", "unable to open")
+
+class Row(Protocol):
+    """A row by index and by name; `dict(row)` has its columns."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def keys(self) -> Any:
+        """Names of the columns."""
+
+
+class Rows(Protocol):
+    """What a query gives back."""
+
+    def __iter__(self) -> Iterator[Row]: ...
+    def fetchone(self) -> Any:
+        """The next row, or null."""
+
+    def fetchall(self) -> list[Any]:
+        """The rows that are left."""
+
+
+class Reader(Protocol):
+    """A read-only connection, the same for both kinds of database."""
+
+    def execute(self, query: str, parameters: Sequence[Any] = (), /) -> Rows:
+        """Rows of a query with `?` placeholders; `TablesMissing` before our tables are made."""
 
 
 def default_url(data_dir: Path) -> str:
     """The embedded database below the data directory, as an absolute URL."""
-    return f"sqlite:///{(data_dir / 'state' / 'quantctl.sqlite').resolve()}"
+    return f"{state_sqlite.PREFIX}{(data_dir / 'state' / 'quantctl.sqlite').resolve()}"
 
 
-def sqlite_path(url: str) -> Path:
-    """File of a `sqlite:///` URL; any other URL is `STATE_URL_UNSUPPORTED` (exit 2)."""
-    prefix = "sqlite:///"
-    if not url.startswith(prefix):
-        raise ConfigError(
-            "STATE_URL_UNSUPPORTED",
-            f"this version keeps its state in SQLite, not in {url.split(':', 1)[0]!r}",
-            where="TV_STATE_URL",
-            remedy="unset TV_STATE_URL to use the embedded database",
-        )
-    return Path(url[len(prefix) :])
+def is_postgres(url: str) -> bool:
+    """Whether the state is kept in Postgres; else it is a SQLite file.
+
+    A URL that is neither is `STATE_URL_UNSUPPORTED` (exit 2).
+    """
+    scheme = url.split("://", 1)[0]
+    if "://" in url and scheme in state_postgres.SCHEMES:
+        return True
+    if url.startswith(state_sqlite.PREFIX):
+        return False
+    raise ConfigError(
+        "STATE_URL_UNSUPPORTED",
+        f"the state is kept in SQLite or Postgres, not in {scheme if '://' in url else 'this'!r}",
+        where="TV_STATE_URL",
+        remedy="give sqlite:////absolute/path or postgresql://..., or unset it for the embedded database",
+    )
+
+
+def sqlite_path(url: str) -> Path | None:
+    """File of the SQLite database; null for Postgres."""
+    return None if is_postgres(url) else state_sqlite.path_of(url)
+
+
+def display(url: str) -> str:
+    """The URL as messages may show it: without password."""
+    return state_postgres.masked(url) if is_postgres(url) else url
+
+
+def normal(url: str) -> str:
+    """The URL in the one form that drivers, the engine and its command line take."""
+    return state_postgres.driver_url(url) if "://" in url and is_postgres(url) else url
+
+
+def durability(url: str, connection: Reader) -> tuple[str, str]:
+    """What the database says of its own durability, and the remedy where a commit might be lost."""
+    found: tuple[str, str] = _kind(url).durability(connection)
+    return found
 
 
 def open_engine(url: str) -> Engine:
-    """Open the database for writing: WAL, `synchronous=FULL`, immediate transactions, our tables made.
+    """Open the database for writing, with our tables made.
 
-    Raises `STATE_UNREACHABLE` (exit 5) when the file can't be opened or is not a database.
+    Raises `STATE_UNREACHABLE` (exit 5) when file or server can't be used.
     """
     import sqlalchemy as sa
 
-    path = sqlite_path(url)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(url)
-        sa.event.listen(engine, "connect", _prepare)
-        sa.event.listen(engine, "handle_error", _unrecorded)
-        with engine.begin() as connection:
-            for statement in DDL:
-                connection.execute(sa.text(statement))
-    except (sa.exc.DBAPIError, OSError) as problem:
-        raise _unreachable(path, problem) from None
+    engine: Engine = _kind(url).open_engine(url, DDL)
+    sa.event.listen(engine, "handle_error", _unrecorded)
     return engine
-
-
-def _prepare(connection: Any, _record: Any) -> None:
-    # DBOS leaves SQLite in rollback-journal mode, which costs several times more per step.
-    connection.isolation_level = "IMMEDIATE"
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
 
 
 @contextmanager
 def booking(url: str) -> Iterator[None]:
-    """Inside, a fault of the disk below the database is `STATE_UNREACHABLE` at once, also at commit.
+    """Inside, a fault of disk or server below the database is `STATE_UNREACHABLE` at once, also at commit.
 
     As an ordinary exception the workflow engine would checkpoint it, and every resume would replay it.
     """
-    token = _booking.set(sqlite_path(url))
+    token = _booking.set(url)
     try:
         yield
     finally:
@@ -109,35 +156,25 @@ def booking(url: str) -> Iterator[None]:
 
 
 def _unrecorded(context: Any) -> None:
-    path, problem = _booking.get(), context.original_exception
-    if path is not None and any(words in str(problem) for words in _ENVIRONMENT):
-        raise _unreachable(path, problem)
+    url, problem = _booking.get(), context.original_exception
+    if url is not None and _kind(url).is_environment(problem):
+        raise _kind(url).fault(url, problem)
 
 
-@contextmanager
-def reader(url: str) -> Iterator[sqlite3.Connection | None]:
-    """A read-only connection, or null where no database exists yet. Takes no lock on writers."""
-    path = sqlite_path(url)
-    if not path.exists():
-        yield None
-        return
-    try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)
-    except sqlite3.Error as problem:
-        raise _unreachable(path, problem) from None
-    connection.row_factory = sqlite3.Row
-    try:
-        yield connection
-    except sqlite3.DatabaseError as problem:
-        raise _unreachable(path, problem) from None
-    finally:
-        connection.close()
+def reader(url: str) -> AbstractContextManager[Reader | None]:
+    """A read-only connection with one view of all tables; null where no SQLite file exists yet.
+
+    Takes no lock on writers. Raises `STATE_UNREACHABLE` (exit 5).
+    """
+    found: AbstractContextManager[Reader | None] = _kind(url).reader(url)
+    return found
 
 
-def _unreachable(path: Path, problem: Exception) -> StateUnreachable:
-    return StateUnreachable(
-        "STATE_UNREACHABLE",
-        f"the state database can't be used: {problem}",
-        where=str(path),
-        remedy="check the file and its permissions, or restore it, then repeat the command",
-    )
+def tables_missing(problem: BaseException) -> bool:
+    """Whether an error of a driver, or of SQLAlchemy over it, says that a table is not there."""
+    cause = getattr(problem, "orig", None) or problem
+    return state_postgres.tables_missing(cause) or state_sqlite.tables_missing(cause)
+
+
+def _kind(url: str) -> ModuleType:
+    return state_postgres if is_postgres(url) else state_sqlite

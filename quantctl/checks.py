@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from quantctl import housekeeping
-from quantctl.contracts.errors import QuantError, StateUnreachable
+from quantctl.contracts.errors import ConfigError, QuantError, StateUnreachable
 
 if TYPE_CHECKING:
     from quantctl.contracts.settings import Settings
@@ -102,17 +101,20 @@ def directories(places: Places, min_free_mb: int) -> Check:
 
 
 def state_database(url: str) -> Check:
-    """The state database opens and uses a write-ahead log."""
-    from quantctl.lake.state import reader
+    """The state database opens and makes every commit durable."""
+    from quantctl.lake import state
 
-    with reader(url) as connection:
+    with state.reader(url) as connection:
         if connection is None:
             return Check("state database", "ok", "not created yet")
-        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-        runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
-    if mode.lower() != "wal":
-        return Check("state database", "warn", f"journal mode {mode}", "quantctl doctor --fix")
-    return Check("state database", "ok", f"WAL, {runs} runs")
+        told, remedy = state.durability(url, connection)
+        try:
+            runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+        except state.TablesMissing:
+            runs = "no"
+    if remedy:
+        return Check("state database", "warn", told, remedy)
+    return Check("state database", "ok", f"{told}, {runs} runs")
 
 
 def worker_lock(path: Path) -> Check:
@@ -163,7 +165,7 @@ def threads() -> Check:
 def protocol(url: str) -> Check:
     """No pending run belongs to another protocol of stages."""
     from quantctl.contracts.records.run import PROTOCOL
-    from quantctl.lake.state import reader
+    from quantctl.lake.state import TablesMissing, reader
 
     with reader(url) as connection:
         if connection is None:
@@ -174,7 +176,7 @@ def protocol(url: str) -> Check:
                 "AND application_version IS NOT NULL AND application_version <> ?",
                 (PROTOCOL,),
             ).fetchall()
-        except sqlite3.OperationalError:
+        except TablesMissing:
             return Check("protocol", "ok", f"{PROTOCOL}, no run yet")
     if rows:
         names = ", ".join(row[0] for row in rows)
@@ -198,7 +200,7 @@ def engine_config(path: Path, url: str) -> Check:
     if _absolute(declared, path.parent) != _absolute(url, path.parent):
         remedy = "export TV_STATE_URL, or set system_database_url to $(quantctl doctor --state-url)"
         return Check(
-            "dbos-config.yaml", "warn", f"names {declared or 'no database'}, the settings {url}", remedy
+            "dbos-config.yaml", "warn", f"names {_shown(declared)}, the settings {_shown(url)}", remedy
         )
     return Check("dbos-config.yaml", "ok", "agrees with the state database")
 
@@ -207,15 +209,30 @@ def stray_database(path: Path, url: str) -> Check:
     """The `dbos` command has made no state database of its own; a worker refuses to start beside one."""
     from quantctl.lake.state import sqlite_path
 
-    if not path.exists() or path.resolve() == sqlite_path(url).resolve():
+    ours = sqlite_path(url)
+    if not path.exists() or (ours is not None and path.resolve() == ours.resolve()):
         return Check("stray database", "ok", "none")
     remedy = f"remove {path.name}, and export TV_STATE_URL=$(quantctl doctor --state-url) for `dbos workflow`"
     return Check("stray database", "fail", f"{path} was made by the dbos command", remedy)
 
 
+def _shown(url: str) -> str:
+    """A URL without its password; one that is no state URL is not repeated."""
+    from quantctl.lake.state import display
+
+    try:
+        return display(url) if url else "no database"
+    except ConfigError:
+        return "another database"
+
+
 def _absolute(url: str, base: Path) -> str:
+    from quantctl.lake.state import normal
+
     prefix = "sqlite:///"
-    return prefix + str((base / url.removeprefix(prefix)).resolve()) if url.startswith(prefix) else url
+    if url.startswith(prefix):
+        return prefix + str((base / url.removeprefix(prefix)).resolve())
+    return normal(url)
 
 
 def network(urls: dict[str, str]) -> list[Check]:

@@ -14,7 +14,7 @@ import quantctl
 from quantctl.contracts.errors import ConfigError
 from quantctl.contracts.records.run import PROTOCOL, CodeFacts
 from quantctl.contracts.settings import Settings
-from quantctl.lake.state import default_url
+from quantctl.lake.state import default_url, normal
 from quantctl.workflows.runtime import Places
 from quantctl.workflows.worker import Limits
 
@@ -38,7 +38,7 @@ def places(settings: Settings) -> Places:
         lakehouse_dir=below("lakehouse_dir", "lakehouse"),
         artifacts_dir=below("artifacts_dir", "artifacts"),
         export_dir=below("export_dir", "export"),
-        state_url=paths.state_url.get_secret_value() or default_url(data),
+        state_url=normal(paths.state_url.get_secret_value()) or default_url(data),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ def result_of(places: Places, found: RunStatus) -> RunResult:
         )  # fmt: skip
 
 
-def _gates(connection: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
+def _gates(connection: state.Reader, run_id: str) -> list[dict[str, Any]]:
     found = {}
     for record in ledger.records(connection, run_id):
         if record["type"] == "gate":
@@ -52,7 +51,7 @@ def _gates(connection: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _metrics(connection: sqlite3.Connection, run_id: str) -> dict[str, dict[str, Any]]:
+def _metrics(connection: state.Reader, run_id: str) -> dict[str, dict[str, Any]]:
     """What each stage reported with its last outcome."""
     return {
         record["step"]: record["data"]["metrics"]
@@ -61,7 +60,7 @@ def _metrics(connection: sqlite3.Connection, run_id: str) -> dict[str, dict[str,
     }
 
 
-def _remedy(connection: sqlite3.Connection, run_id: str) -> str:
+def _remedy(connection: state.Reader, run_id: str) -> str:
     """What the failed stage of a run said would cure it."""
     row = connection.execute(
         "SELECT record FROM run_ledger WHERE run_id = ? AND type = 'stage' AND status = 'failed'"

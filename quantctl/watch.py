@@ -6,7 +6,6 @@ same as one that executes.
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -90,7 +89,7 @@ class Watch:
                     "SELECT record FROM run_ledger WHERE run_id = ? AND seq > ? ORDER BY seq",
                     (run_id, self._seq),
                 ).fetchall()
-        except sqlite3.OperationalError:
+        except state.TablesMissing:
             return []
         records = [parse_strict(row[0]) for row in rows]
         if records:

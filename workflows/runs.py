@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,19 +76,12 @@ def _statuses(places: Places, tail: str, arguments: tuple[Any, ...]) -> list[Run
             return []
         try:
             rows = connection.execute(_STATUS + tail, arguments).fetchall()
-        except sqlite3.OperationalError as problem:
-            _unless_new(problem)
+        except state.TablesMissing:
             return []
     return [_status(row, worker) for row in rows]
 
 
-def _unless_new(problem: sqlite3.OperationalError) -> None:
-    """Our tables may exist before the engine has made its own: then no run was ever started."""
-    if "no such table" not in str(problem):
-        raise problem
-
-
-def _status(row: sqlite3.Row, worker: str | None) -> RunStatus:
+def _status(row: state.Row, worker: str | None) -> RunStatus:
     request = None if row["profile"] else _request(row["inputs"])
     closed = row["state"] in TERMINAL and row["engine"] in ("SUCCESS", "ERROR", "CANCELLED")
     label = row["state"] if closed else _open_state(row, worker)
@@ -111,7 +103,7 @@ def _status(row: sqlite3.Row, worker: str | None) -> RunStatus:
     )
 
 
-def _open_state(row: sqlite3.Row, worker: str | None) -> str:
+def _open_state(row: state.Row, worker: str | None) -> str:
     if row["engine"] == "CANCELLED":
         return "CANCELLED"
     if row["engine"] in ("PENDING", "ENQUEUED") and row["executor"] == worker and worker is not None:
@@ -130,8 +122,7 @@ def request_of(places: Places, run_id: str) -> RunRequest | None:
             row = connection.execute(
                 "SELECT inputs FROM workflow_input WHERE workflow_uuid = ?", (run_id,)
             ).fetchone()
-        except sqlite3.OperationalError as problem:
-            _unless_new(problem)
+        except state.TablesMissing:
             return None
     return _request(row["inputs"]) if row else None
 
@@ -174,8 +165,7 @@ def executors(places: Places) -> dict[str, str]:
         try:
             rows = connection.execute("SELECT workflow_uuid, status, executor_id FROM workflow_status")
             return {row[0]: str(row[2]) if row[1] == "PENDING" else "" for row in rows}
-        except sqlite3.OperationalError as problem:
-            _unless_new(problem)
+        except state.TablesMissing:
             return {}
 
 
@@ -224,15 +214,14 @@ def engine_done(places: Places, run_id: str) -> bool:
     return row is not None and row["status"] in ("SUCCESS", "ERROR", "CANCELLED")
 
 
-def _engine_row(places: Places, run_id: str) -> sqlite3.Row | None:
+def _engine_row(places: Places, run_id: str) -> state.Row | None:
     with state.reader(places.state_url) as connection:
         if connection is None:
             return None
         try:
-            row: sqlite3.Row | None = connection.execute(
+            row: state.Row | None = connection.execute(
                 "SELECT status, executor_id FROM workflow_status WHERE workflow_uuid = ?", (run_id,)
             ).fetchone()
-        except sqlite3.OperationalError as problem:
-            _unless_new(problem)
+        except state.TablesMissing:
             return None
         return row

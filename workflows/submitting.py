@@ -18,14 +18,14 @@ START_SECONDS = 30.0
 
 def submit(places: Places, request: RunRequest, limits: Limits, stop: threading.Event) -> None:
     """Queue a run for the worker; on a new installation the engine's tables are made first."""
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import DBAPIError
 
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             return _enqueue(places, request)
-        except OperationalError as problem:
-            if "no such" not in str(problem.orig) or time.monotonic() > deadline:
+        except DBAPIError as problem:
+            if not state.tables_missing(problem) or time.monotonic() > deadline:
                 raise StateUnreachable(
                     "STATE_UNREACHABLE", f"the run can't be queued: {problem.orig}",
                     remedy="check the state database, then repeat the command",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -42,13 +42,15 @@ def driver_url(url: str) -> str:
 
 def _parts(url: str) -> SplitResult:
     """The URL taken apart; what is ambiguous is refused, for half a secret would pass as a host."""
-    try:
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    with suppress(ValueError, ProgrammingError):
         parts = urlsplit(driver_url(url))
         ambiguous = parts.netloc.count("@") > 1 or "@" in parts.path or bool(parts.fragment)
         if not ambiguous and (parts.port is None or parts.port > 0):
+            conninfo_to_dict(driver_url(url))
             return parts
-    except ValueError:
-        pass
     raise ConfigError(
         "STATE_URL_INVALID",
         "the URL of the state database can't be read; it is not repeated here, for it may hold a password",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -37,3 +42,38 @@ class ByFile(LoadFileScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     """The order in which `pytest -n` hands out tests."""
     return ByFile(config, log)
+
+
+def _postgres() -> ModuleType:
+    """The module beside this one; tests are no package."""
+    spec = importlib.util.spec_from_file_location("postgres", Path(__file__).with_name("postgres.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["postgres"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+postgres = _postgres()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """A Postgres of this machine's binaries, one per test process; the test is skipped without any."""
+    reason = postgres.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres.serving() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Any) -> str:
+    """URL of a fresh state database in Postgres: all tables, no run."""
+    return str(postgres_server.database())
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def state_env(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Environment that says where the state is kept: a test that takes it runs on both databases."""
+    return {} if request.param == "sqlite" else {"TV_STATE_URL": request.getfixturevalue("postgres_url")}

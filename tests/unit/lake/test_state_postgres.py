@@ -198,7 +198,8 @@ def _insert(url: str, run_id: str) -> None:
     with engine.begin() as sql:
         sql.execute(
             sa.text("INSERT INTO runs (run_id, profile, pipeline, trace_id, created_at, state, attempt,"
-                    " head_seq, head_hash, head_ts) VALUES (:r, 'p', 'l', 't', 'c', 'RUNNING', 1, -1, 'h', '')"),
+                    " head_seq, head_hash, head_ts)"
+                    " VALUES (:r, 'p', 'l', 't', 'c', 'RUNNING', 1, -1, 'h', '')"),
             {"r": run_id},
         )  # fmt: skip
     engine.dispose()

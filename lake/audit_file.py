@@ -8,6 +8,7 @@ from pathlib import Path
 from quantctl.contracts.canonical import canonical, parse_strict
 from quantctl.contracts.errors import QuantError
 from quantctl.lake import ledger, state
+from quantctl.lake.fault_points import reach
 from quantctl.lake.files import disk_faults, write_atomic
 
 
@@ -45,11 +46,15 @@ def _position(path: Path, head_path: Path) -> tuple[int, int]:
 def _append(path: Path, at: int, data: bytes) -> None:
     """Cut the file to `at` bytes, append `data`, fsync."""
     with disk_faults(path, len(data)):
+        reach("append.begin")
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
             os.ftruncate(descriptor, at)
+            reach("append.cut")
             os.pwrite(descriptor, data, at)
+            reach("append.written")
             os.fsync(descriptor)
+            reach("append.synced")
         finally:
             os.close(descriptor)
 

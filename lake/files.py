@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from quantctl.contracts.errors import DiskFault
+from quantctl.lake.fault_points import reach
 
 _CODES = {
     errno.ENOSPC: "DISK_FULL",
@@ -82,6 +83,7 @@ def fsync_dir(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+    reach("directory.synced")
 
 
 def make_dirs(path: Path) -> None:
@@ -120,10 +122,14 @@ def abandoned(temporary: Path) -> bool:
 
 def write_synced(path: Path, data: bytes) -> None:
     """Write a new file and fsync its content (not its name); raises `DiskFault`."""
-    with disk_faults(path, len(data)), path.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+    with disk_faults(path, len(data)):
+        reach("write.begin")
+        with path.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            reach("write.written")
+            os.fsync(stream.fileno())
+        reach("write.synced")
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -148,6 +154,7 @@ def rename_synced(files: Iterable[tuple[bytes, Path]]) -> None:
             write_synced(temporary, data)
             with disk_faults(path):
                 temporary.replace(path)
+                reach("write.renamed")
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

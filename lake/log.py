@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from quantctl.contracts.canonical import canonical, parse_strict, sha256_hex
 from quantctl.contracts.errors import DataUnhealthy
+from quantctl.lake.fault_points import reach
 from quantctl.lake.files import disk_faults, fsync_dir, make_dirs, temporary_name, write_synced
 
 
@@ -78,12 +79,15 @@ class Log:
             self._link(self._name(head.version), self._txn_name(head.txn))
         temporary = temporary_name(self._name(entry.version))
         write_synced(temporary, entry.encoded())
+        reach("lake.linking")
         try:
             won = self._link(temporary, self._name(entry.version))
         finally:
             temporary.unlink()
         if won:
+            reach("lake.linked")
             self._link(self._name(entry.version), self._txn_name(entry.txn))
+            reach("lake.named")
             fsync_dir(self.path)
             self._seen = entry.version
         return won

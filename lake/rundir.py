@@ -12,6 +12,7 @@ from quantctl.contracts.errors import ContractError, DataMissing, QuantError
 from quantctl.contracts.ids import check_run_id
 from quantctl.contracts.stage import Loaded
 from quantctl.lake.encoding import decode, encode
+from quantctl.lake.fault_points import reach
 from quantctl.lake.files import (
     abandoned,
     disk_faults,
@@ -98,7 +99,9 @@ class RunDirectory:
         if source.exists():
             with disk_faults(target):
                 make_dirs(target.parent)
+                reach("attempt.moving")
                 source.rename(target)
+                reach("attempt.moved")
                 fsync_dir(target.parent)
                 fsync_dir(source.parent)
 
@@ -163,4 +166,5 @@ def point_latest(artifacts_dir: Path, run_id: str) -> None:
     temporary = temporary_name(link)
     temporary.symlink_to(Path("runs") / run_id)
     temporary.replace(link)
+    reach("latest.pointed")
     fsync_dir(link.parent)

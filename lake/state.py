@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 __all__ = [
-    "DDL", "Reader", "Row", "TablesMissing", "booking", "default_url", "display", "durability", "is_postgres",
-    "normal", "open_engine", "reader", "sqlite_path", "tables_missing",
+    "DDL", "Reader", "Row", "TablesMissing", "booking", "default_url", "display", "durability",
+    "is_conflict", "is_postgres", "normal", "open_engine", "reader", "sqlite_path", "tables_missing",
 ]  # fmt: skip
 
 # Plain SQL for both kinds; `state_postgres` widens the types.
@@ -174,6 +174,12 @@ def tables_missing(problem: BaseException) -> bool:
     """Whether an error of a driver, or of SQLAlchemy over it, says that a table is not there."""
     cause = getattr(problem, "orig", None) or problem
     return state_postgres.tables_missing(cause) or state_sqlite.tables_missing(cause)
+
+
+def is_conflict(problem: BaseException) -> bool:
+    """Whether concurrent transactions of Postgres got in each other's way, so that one is run again."""
+    cause = getattr(problem, "orig", None) or problem
+    return getattr(cause, "sqlstate", None) in state_postgres.CONFLICTS
 
 
 def _kind(url: str) -> ModuleType:

@@ -26,6 +26,7 @@ DDL_LOCK = 0x7175616E7463746C  # any constant of ours: one process at a time mak
 _REMEDY = "start the server, or check TV_STATE_URL, then repeat the command"
 # SQLSTATEs that are no query's fault: connection, resources, shutdown, the system below, a standby.
 _ENVIRONMENT = ("08", "53", "57P", "58", "25006")
+CONFLICTS = ("40001", "40P01")  # serialization failure, deadlock
 _TOKENS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|\?")
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from quantctl.contracts.errors import DiskFault, MemoryFault, StateUnreachable
+from quantctl.lake import state
 from quantctl.lake.files import fault_of
 
 
@@ -31,4 +32,6 @@ def environment_apart(run_id: str) -> Iterator[None]:
             raise
         raise DiskFault(known.code, known.message, where=known.where, remedy=remedy) from problem
     except sa.exc.DBAPIError as problem:
+        if state.is_conflict(problem):  # the datasource runs such a transaction again
+            raise
         raise StateUnreachable("STATE_UNREACHABLE", str(problem.orig), remedy=remedy) from problem

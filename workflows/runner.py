@@ -41,7 +41,8 @@ def execute(payload: dict[str, Any]) -> dict[str, Any]:
     request = RunRequest.model_validate(payload)
     runtime.active.add(request.run_id)
     try:
-        result = _live(runtime, request)
+        with state.booking(runtime.places.state_url):
+            result = _live(runtime, request)
     finally:
         runtime.active.discard(request.run_id)
         runtime.ended.add(request.run_id)
@@ -155,7 +156,7 @@ class _Run:
             with environment_apart(self.request.run_id):
                 return function(self.runtime.datasource.sql_session(), *arguments)
 
-        with environment_apart(self.request.run_id), state.booking(self.runtime.places.state_url):
+        with environment_apart(self.request.run_id):
             return self.runtime.datasource.run_tx_step({"name": name}, body)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from quantctl.contracts.errors import ConfigError
+from quantctl.contracts.errors import ConfigError, StateUnreachable
 from quantctl.contracts.records.run import PROTOCOL
 from quantctl.lake import state
 from quantctl.lake.ledger import timestamp
@@ -51,6 +51,7 @@ class Worker:
         self._limits = limits
         self._stop = stop
         self._listen = listen
+        self._lost = False
         self.found: dict[str, str] = {}
         self._lock = WorkerLock(places.lock)
         self.runtime: Runtime | None = None
@@ -129,12 +130,19 @@ class Worker:
     def serve(self, finished: Callable[[], bool]) -> None:
         """Execute what is queued until `finished`; asked to stop, for the grace time at most."""
         deadline = None
-        while not finished():
+        while not self._asked(finished):
             if self._stop.is_set():
                 deadline = deadline or time.monotonic() + self._limits.grace_seconds
                 if self.idle() or time.monotonic() > deadline:
                     return
             time.sleep(POLL_SECONDS / 2)
+
+    def _asked(self, finished: Callable[[], bool]) -> bool:
+        try:
+            return finished()
+        except StateUnreachable:
+            self._lost = True
+            raise
 
     def idle(self) -> bool:
         """Whether no run executes in this process."""
@@ -149,7 +157,9 @@ class Worker:
                 return
             from dbos import DBOS
 
-            DBOS.destroy(workflow_completion_timeout_sec=0 if self._stop.is_set() else CLAIMED_SECONDS)
+            # Without its database the engine would wait for ever, and nothing could be booked.
+            waits = 0 if self._stop.is_set() or self._lost else CLAIMED_SECONDS
+            DBOS.destroy(workflow_completion_timeout_sec=waits)
             self._sign_out()
             self.runtime.engine.dispose()
             runtimes.install(None)

@@ -19,13 +19,15 @@ def environment_apart(run_id: str) -> Iterator[None]:
     """
     import sqlalchemy as sa
 
-    remedy = f"free the resource, then: quantctl resume {run_id}"
+    remedy = f"free or restore the resource, then: quantctl resume {run_id}"
     try:
         yield
     except MemoryError:
         raise MemoryFault("OUT_OF_MEMORY", "out of memory", remedy=remedy) from None
     except DiskFault as fault:
         raise DiskFault(fault.code, fault.message, where=fault.where, remedy=remedy) from fault
+    except StateUnreachable as fault:
+        raise StateUnreachable(fault.code, fault.message, where=fault.where, remedy=remedy) from fault
     except OSError as problem:
         known = fault_of(problem, Path(str(problem.filename or "")))
         if known is None:

@@ -65,7 +65,8 @@ def places(root: Path):
     from quantctl.lake.state import default_url
     from quantctl.workflows.runtime import Places
 
-    return Places(root, root / "lakehouse", root / "artifacts", root / "export", default_url(root))
+    url = os.environ.get("TV_STATE_URL") or default_url(root)
+    return Places(root, root / "lakehouse", root / "artifacts", root / "export", url)
 
 
 def request(run_id: str, direction: str = "LONG"):

@@ -19,7 +19,7 @@ def environment_apart(run_id: str) -> Iterator[None]:
     """
     import sqlalchemy as sa
 
-    remedy = f"free or restore the resource, then: quantctl resume {run_id}"
+    remedy = f"free the resource, then: quantctl resume {run_id}"
     try:
         yield
     except MemoryError:

@@ -107,18 +107,21 @@ def _options(
 
 
 def _log_to_stderr(level: str) -> None:
+    """JSON lines: ours from `level` on, of third parties warnings at least."""
     from quantctl.workflows.logs import JsonLines
 
-    logger = logging.getLogger("quantctl")
-    for old in [handler for handler in logger.handlers if handler.name == "stderr"]:
-        logger.removeHandler(old)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.name = "stderr"
-    handler.setLevel(level)
-    handler.setFormatter(JsonLines())
-    logger.addHandler(handler)
-    logger.setLevel(level)
-    logger.propagate = False
+    ours, others = logging.getLogger("quantctl"), logging.getLogger()
+    least = {ours: logging.getLevelName(level), others: max(logging.getLevelName(level), logging.WARNING)}
+    for logger in (ours, others):
+        for old in [handler for handler in logger.handlers if handler.name == "stderr"]:
+            logger.removeHandler(old)
+        handler = logging.StreamHandler(sys.stderr)
+        handler.name = "stderr"
+        handler.setLevel(least[logger])
+        handler.setFormatter(JsonLines())
+        logger.addHandler(handler)
+    ours.setLevel(level)
+    ours.propagate = False
 
 
 def main(argv: list[str] | None = None) -> int:

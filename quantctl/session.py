@@ -61,6 +61,7 @@ def running(
         raise
     finally:
         watch.close()
+        telemetry.flush()
 
 
 def _parting(fault: EnvironmentFault, run_id: str | None) -> str:

@@ -5,27 +5,30 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from quantctl.contracts.artifacts import ARTIFACTS
 from quantctl.contracts.canonical import canonical, parse_strict
-from quantctl.contracts.errors import QuantError
+from quantctl.contracts.errors import EnvironmentFault, QuantError
+from quantctl.contracts.records.run import RunRequest
 from quantctl.lake import state
 from quantctl.lake.audit_file import project
 from quantctl.lake.files import write_atomic
 from quantctl.lake.rundir import point_latest
-from quantctl.lake.spans import read_spans
 from quantctl.workflows.projection import project_run
+from quantctl.workflows.runtime import Places
 from quantctl.workflows.session import Session
+from quantctl.workflows.trace import RunTrace
 
 log = logging.getLogger("quantctl.after")
 
 
-def closed(session: Session, state_name: str) -> None:
+def closed(session: Session, trace: RunTrace, state_name: str) -> None:
     """Bring `audit.jsonl`, the trace, `INDEX.md` and the SQL surface up to the closing record.
 
     `summaries/latest` moves only after a pass.
     """
     places = session.runtime.places
     project(places.state_url, session.request.run_id, session.directory.root)
-    write_trace(session, complete=True)
+    write_trace(places, session.request, trace, complete=True)
     write_index(session)
     if state_name == "SUCCESS":
         point_latest(places.artifacts_dir, session.request.run_id)
@@ -50,27 +53,38 @@ def write_index(session: Session) -> None:
     write_atomic(directory.path("index"), text.encode())
 
 
-def write_trace(session: Session, *, complete: bool) -> None:
+def interrupted(places: Places, request: RunRequest, trace: RunTrace) -> None:
+    """Write the trace of a run that stays open; on a disk that takes nothing, the next life does it."""
+    try:
+        write_trace(places, request, trace, complete=False)
+    except (EnvironmentFault, OSError) as problem:
+        log.warning("the trace of %s could not be written: %s", request.run_id, problem)
+
+
+def write_trace(places: Places, request: RunRequest, trace: RunTrace, *, complete: bool) -> None:
     """`forensic_trace.json`: every span of every life of the run, and the lives themselves."""
-    request = session.request
-    trace: dict[str, Any] = {
+    spans = trace.spans()
+    known = {span["span_id"] for span in spans}
+    body: dict[str, Any] = {
         "schema_version": 1,
         "run_id": request.run_id,
         "profile": request.profile,
         "trace_id": request.trace_id,
         "complete": complete,
-        "lives": _lives(session),
-        "spans": read_spans(session.directory.root, request.trace_id),
+        "lives": _lives(places, request.run_id),
+        "spans": [
+            span if span["parent_span_id"] in known else span | {"parent_span_id": None} for span in spans
+        ],
     }
-    write_atomic(session.directory.path("forensic_trace"), canonical(trace))
+    write_atomic(places.run_root(request.run_id) / ARTIFACTS["forensic_trace"].path, canonical(body))
 
 
-def _lives(session: Session) -> list[dict[str, Any]]:
-    with state.reader(session.runtime.places.state_url) as connection:
+def _lives(places: Places, run_id: str) -> list[dict[str, Any]]:
+    with state.reader(places.state_url) as connection:
         if connection is None:
             return []
         rows = connection.execute(
             "SELECT life, worker, started, ended, reason FROM run_lives WHERE run_id = ? ORDER BY life",
-            (session.request.run_id,),
+            (run_id,),
         )
         return [dict(row) for row in rows]

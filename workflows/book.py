@@ -92,7 +92,7 @@ def book_stage(sql: Session, request: RunRequest, stage: str, attempt: int, outc
     references = [ledger.reference(a) for a in outputs if not ARTIFACTS[a.name].timed]
     drafts.append(
         Draft("stage", outcome["status"], stage, attempt, error["code"] if error else None,
-              outputs=references, data=data, span_id=span_id_of(request.run_id, stage, attempt))
+              outputs=references, data=data, span_id=outcome.get("span_id"))
     )  # fmt: skip
     ledger.append(sql, _head(sql, request), drafts, _now())
     for artifact in outputs:

@@ -12,6 +12,7 @@ from quantctl.contracts.artifacts import Artifact
 from quantctl.contracts.canonical import canonical
 from quantctl.contracts.errors import EnvironmentFault, InternalError, QuantError
 from quantctl.contracts.stage import Finding, GateSpec, Judgement, Outcome, StageSpec
+from quantctl.contracts.tracing import span
 from quantctl.lake import ledger
 from quantctl.lake.files import fault_of, require_space
 from quantctl.workflows import verdicts
@@ -113,14 +114,17 @@ def _judge_all(session: Session, gates: tuple[GateSpec, ...], outcome: dict[str,
 
 
 def _judge(session: Session, gate: GateSpec, outcome: dict[str, Any], attempt: int) -> QuantError | None:
-    arguments = session.gate_arguments(gate, attempt)
-    inputs = session.input_hashes(gate.inputs)
-    try:
-        with typed(f"gate {gate.id}"):
-            judgement = gate.function(**arguments)
-    except QuantError as problem:  # a gate that breaks is a failed gate with a verdict, not a crash
-        judgement = _broken(gate, problem)
-    body = verdicts.verdict(gate, judgement, session.request.facts(attempt), inputs)
+    with span(f"gate {gate.id}", "gate") as told:
+        arguments = session.gate_arguments(gate, attempt)
+        inputs = session.input_hashes(gate.inputs)
+        try:
+            with typed(f"gate {gate.id}"):
+                judgement = gate.function(**arguments)
+        except QuantError as problem:  # a gate that breaks is a failed gate with a verdict, not a crash
+            judgement = _broken(gate, problem)
+        body = verdicts.verdict(gate, judgement, session.request.facts(attempt), inputs)
+        if body["status"] == "FAIL":
+            told["error.code"] = verdicts.code_of(body)
     written = _write(session, gate.writes, body, outcome)
     if gate.renders is not None:
         _write(session, gate.renders[0], gate.renders[1](body), outcome)

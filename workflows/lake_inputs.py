@@ -20,9 +20,9 @@ from quantctl.workflows.runtime import Places
 
 def writer(places: Places) -> Any:
     """The lake's writer, for DataOps stages only."""
-    from quantctl.lake.snapshot import Lake
+    from quantctl.workflows.counted_lake import CountedLake
 
-    return Lake(places.lakehouse_dir)
+    return CountedLake(places.lakehouse_dir)
 
 
 class Pinned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -10,27 +11,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 from quantctl.contracts.errors import EnvironmentFault
-from quantctl.contracts.ids import span_id_of, trace_id_of
 from quantctl.contracts.records.run import RunRequest
+from quantctl.lake import state
 from quantctl.lake.ledger import timestamp
-from quantctl.lake.spans import SpanLog
 from quantctl.workflows import telemetry
 from quantctl.workflows.faults import environment_apart
-from quantctl.workflows.logs import located
-from quantctl.workflows.runtime import Runtime
+from quantctl.workflows.runtime import Places, Runtime
+from quantctl.workflows.trace import RunTrace
 
 log = logging.getLogger("quantctl.lives")
+CARRIER = "dbos.otelContext"  # where the engine keeps the W3C context of whoever enqueued a run
 
 
 @dataclass(frozen=True)
 class Life:
-    """One process life of a run and its span log."""
+    """One process life of a run and its trace."""
 
-    run_id: str
-    profile: str
     number: int
-    root_span: str
-    log: SpanLog
+    trace: RunTrace
 
 
 def begin(runtime: Runtime, request: RunRequest) -> Life:
@@ -49,21 +47,37 @@ def begin(runtime: Runtime, request: RunRequest) -> Life:
             text("INSERT INTO run_lives (run_id, life, worker, started) VALUES (:r, :n, :w, :t)"),
             {"r": request.run_id, "n": number, "w": runtime.worker, "t": now},
         )
-    log = SpanLog(runtime.places.run_root(request.run_id), f"{runtime.worker}#{number}")
-    root = span_id_of(request.run_id, f"run {request.pipeline} #{number}", 0)
-    log.start(root, f"run {request.pipeline}", None, 1, **_attributes(request, number))
-    return Life(request.run_id, request.profile, number, root, log)
-
-
-def end(runtime: Runtime, request: RunRequest, life: Life, reason: str) -> None:
-    """End a life that came to its close."""
-    life.log.end(life.root_span, True)
+    root, process = runtime.places.run_root(request.run_id), f"{runtime.worker}#{number}"
     with environment_apart(request.run_id):
-        _record_end(runtime, request.run_id, reason)
+        trace = RunTrace(root, request, process, number)
+        trace.begin(_caller(runtime.places, request.run_id) if number == 0 else None)
+    return Life(number, trace)
 
 
-def cut_off(runtime: Runtime, request: RunRequest, reason: str) -> None:
+def _caller(places: Places, run_id: str) -> str | None:
+    """W3C traceparent that came with the run through the queue."""
+    with state.reader(places.state_url) as connection:
+        row = connection.execute(
+            "SELECT attributes FROM workflow_status WHERE workflow_uuid = ?", (run_id,)
+        ).fetchone() if connection else None  # fmt: skip
+    kept = row["attributes"] if row else None
+    attributes = json.loads(kept) if isinstance(kept, str) else kept
+    carrier = attributes.get(CARRIER) if isinstance(attributes, dict) else None
+    found = carrier.get("traceparent") if isinstance(carrier, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def end(runtime: Runtime, request: RunRequest, life: Life, result: dict[str, Any]) -> None:
+    """End a life that came to the close of its run."""
+    life.trace.finish(result["state"], result["error"])
+    with environment_apart(request.run_id):
+        _record_end(runtime, request.run_id, "finished")
+
+
+def cut_off(runtime: Runtime, request: RunRequest, life: Life | None, reason: str) -> None:
     """End a life by a fault; where not even that can be recorded, the next life does it."""
+    if life is not None:
+        life.trace.cut(reason)
     try:
         with environment_apart(request.run_id):
             _record_end(runtime, request.run_id, reason)
@@ -82,33 +96,16 @@ def _record_end(runtime: Runtime, run_id: str, reason: str) -> None:
 
 
 def in_span(life: Life, stage: str, attempt: int, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Compute a stage inside its span, with its log lines located; a fault leaves the span open."""
-    span_id = span_id_of(life.run_id, f"{stage}#{life.number}", attempt)
-    attributes = {
-        "quant.run_id": life.run_id,
-        "quant.profile": life.profile,
-        "quant.stage_id": stage,
-        "quant.attempt": attempt,
-        "quant.level": "stage",
-    }
-    life.log.start(span_id, stage, life.root_span, attempt, **attributes)
+    """Compute a stage inside its span; the outcome keeps the span's id, which its records name.
+
+    A fault of the environment closes the span as interrupted.
+    """
     began = time.perf_counter()
-    exported = telemetry.stage_span(trace_id_of(life.run_id), life.root_span, stage, attributes)
-    with located(stage_id=stage, span_id=span_id), exported as span:
+    with life.trace.stage(stage, attempt) as (span_id, facts):
         log.info("stage %s begins", stage)
         outcome = compute()
         log.info("stage %s ends: %s", stage, outcome["status"])
-        telemetry.record_outcome(span, stage, time.perf_counter() - began, outcome)
-    error = outcome["error"]
-    life.log.end(span_id, error is None, **({"error.code": error["code"]} if error else {}))
-    return outcome
-
-
-def _attributes(request: RunRequest, number: int) -> dict[str, Any]:
-    return {
-        "quant.run_id": request.run_id,
-        "quant.profile": request.profile,
-        "quant.pipeline": request.pipeline,
-        "quant.life": number,
-        "quant.level": "run",
-    }
+        if outcome["error"] is not None:
+            facts["error.code"] = outcome["error"]["code"]
+    telemetry.record_outcome(stage, time.perf_counter() - began, outcome)
+    return outcome | {"span_id": span_id}

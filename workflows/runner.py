@@ -53,17 +53,23 @@ def execute(payload: dict[str, Any]) -> dict[str, Any]:
 
 def _live(runtime: Runtime, request: RunRequest) -> dict[str, Any]:
     """One life of a run; a fault of the environment ends it and leaves the run pending."""
+    life = None
     try:
         life = lives.begin(runtime, request)
-        with run_log(runtime.places.run_root(request.run_id), request.run_id, request.trace_id):
+        log_file = run_log(runtime.places.run_root(request.run_id), request.run_id, request.trace_id)
+        with log_file, life.trace.running():
+            if life.number:
+                after.interrupted(runtime.places, request, life.trace)
             run = _Run(request, runtime, life)
             result = _gone(run)
-            lives.end(runtime, request, life, "finished")
+            lives.end(runtime, request, life, result)
             with environment_apart(request.run_id):
-                after.closed(run.session, result["state"])
+                after.closed(run.session, life.trace, result["state"])
     except EnvironmentFault as fault:
         runtime.faults[request.run_id] = fault
-        lives.cut_off(runtime, request, fault.code)
+        lives.cut_off(runtime, request, life, fault.code)
+        if life is not None:
+            after.interrupted(runtime.places, request, life.trace)
         raise
     return result
 

@@ -10,6 +10,7 @@ from quantctl.contracts.records.run import PROTOCOL, RunRequest
 from quantctl.lake import state
 from quantctl.workflows.names import QUEUE, workflow_name
 from quantctl.workflows.runtime import Places
+from quantctl.workflows.telemetry import calling_context
 from quantctl.workflows.worker import Limits, Worker
 
 WAIT_SECONDS = 0.2
@@ -38,16 +39,18 @@ def submit(places: Places, request: RunRequest, limits: Limits, stop: threading.
 
 
 def _enqueue(places: Places, request: RunRequest) -> None:
-    from dbos import DBOSClient, DBOSPortableJSONSerializer
+    from dbos import DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions
 
     engine = state.open_engine(places.state_url)
     client = DBOSClient(system_database_engine=engine, serializer=DBOSPortableJSONSerializer())
     try:
-        client.enqueue(
-            {"workflow_name": workflow_name(request.pipeline), "queue_name": QUEUE,
-             "workflow_id": request.run_id, "app_version": PROTOCOL, "application_name": "quantctl"},
-            request.model_dump(),
-        )  # fmt: skip
+        options: EnqueueOptions = {
+            "workflow_name": workflow_name(request.pipeline), "queue_name": QUEUE,
+            "workflow_id": request.run_id, "app_version": PROTOCOL, "application_name": "quantctl",
+        }  # fmt: skip
+        if (caller := calling_context()) is not None:
+            options["otel_context"] = caller
+        client.enqueue(options, request.model_dump())
     finally:
         client.destroy()
         engine.dispose()

@@ -107,12 +107,12 @@ class Worker:
 
     def enqueue(self, request: dict[str, Any]) -> None:
         """Start a run that the engine does not know yet; a known id is left as it is."""
-        from dbos import DBOS, SetWorkflowID
+        from dbos import DBOS, PropagateOtelContext, SetWorkflowID
 
-        from quantctl.workflows import atomic
+        from quantctl.workflows import atomic, telemetry
 
         function = atomic.dataops if request["pipeline"].startswith("data.") else atomic.alpha
-        with SetWorkflowID(request["run_id"]):
+        with SetWorkflowID(request["run_id"]), PropagateOtelContext(telemetry.calling_context()):
             DBOS.enqueue_workflow(QUEUE, function, request)
 
     def adopt(self, run_id: str) -> None:

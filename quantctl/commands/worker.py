@@ -21,7 +21,7 @@ def worker(
     ] = 30.0,
 ) -> int:
     """Serve queued and interrupted runs, oldest first, until SIGTERM; then drain and exit 0."""
-    from quantctl import installation
+    from quantctl import installation, telemetry
     from quantctl.contracts.errors import ConfigError
     from quantctl.signals import stop_on_signal
     from quantctl.workflows.serving import serve
@@ -31,7 +31,9 @@ def worker(
     refuse_stray_database(Path.cwd())
     limits = Limits(int(settings.orchestration.min_free_mb), concurrency, drain_seconds)
     stop = stop_on_signal()
+    telemetry.set_up()
     if not serve(installation.places(settings), limits, stop, announce=lambda text: print(text, flush=True)):
         raise ConfigError("WORKER_BUSY", "another process holds the worker lock", remedy="quantctl status")
     print("drained; nothing lost", flush=True)
+    telemetry.flush()
     return 0

@@ -22,10 +22,16 @@ class TinyParams(StageParams):
     sleeve: SleeveSettings
 
 
+def _dawdle(stage: str) -> None:
+    """Sleep `TINY_SLOW` seconds in the stage `TINY_SLOW_AT`, the first one if that is not said."""
+    if os.environ.get("TINY_SLOW_AT", "tiny.double") == stage:
+        time.sleep(float(os.environ.get("TINY_SLOW", "0")))
+
+
 @stage("tiny.double", writes=("tiny_doubled",), params=TinyParams)
 def double(*, params: TinyParams, run: RunFacts) -> Outcome:
     """Double the integers 0..9."""
-    time.sleep(float(os.environ.get("TINY_SLOW", "0")))
+    _dawdle("tiny.double")
     frame = pl.DataFrame({"x": list(range(10))}).with_columns(y=pl.col("x") * 2)
     finding = Finding(level="INFO", code="TINY", message=f"doubled for {run.run_id}")
     return Outcome({"tiny_doubled": frame}, [finding], {"rows": frame.height})
@@ -53,7 +59,8 @@ def rows(tiny_doubled: Loaded[pl.DataFrame]) -> Judgement:
 @stage("tiny.total", writes=("tiny_total",), params=TinyParams)
 def total(tiny_doubled: pl.DataFrame, *, params: TinyParams) -> Outcome:
     """Sum what was doubled; a SHORT sleeve is refused."""
-    if params.sleeve.direction == "SHORT":
+    _dawdle("tiny.total")
+    if params.sleeve.direction == "SHORT" or "TINY_FAILS" in os.environ:
         raise DataMissing("ISOLATION_INPUT_MISSING", "tiny does not like shorts", where="sleeve.direction")
     return Outcome({"tiny_total": {"sum": int(tiny_doubled["y"].sum())}})
 

@@ -1,0 +1,124 @@
+"""The front door with the tiny pipeline behind it: real processes over a small simulated lake.
+
+As a script it is the command line (`python tiny_door.py run --pipeline tiny.full ...`); as a module it
+starts that script, and looks at what it left.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PROFILE = "binance_spot_rating_all_long"
+TIMED = {"audit.jsonl", "audit_head.json", "config/resolved_manifest.json", "forensic_trace.json"}
+
+
+class Door:
+    """Commands over one data directory, each in a process of its own.
+
+    env : variables of every command, such as `TV_STATE_URL`
+    """
+
+    def __init__(self, data: Path, env: dict[str, str] | None = None) -> None:
+        self.data = data
+        self.env = dict(env or {})
+
+    def __call__(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            self._command(words), env=os.environ | self.env | env, cwd=self.data.parent, text=True,
+            capture_output=True, timeout=180,
+        )  # fmt: skip
+
+    def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
+        """Start a command."""
+        return subprocess.Popen(
+            self._command(words), env=os.environ | self.env | env, cwd=self.data.parent, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def copy(self, root: Path, env: dict[str, str] | None = None) -> Door:
+        """The same lake below `root`, without the runs."""
+        ignore = shutil.ignore_patterns("state", "ledger", "catalog.duckdb", "summaries")
+        shutil.copytree(self.data, root / "data", ignore=ignore)
+        return Door(root / "data", env)
+
+    def wait_inside(self, stage: str, run_id: str = "k1", seconds: float = 60.0) -> None:
+        """Wait until `stage` of a run computes."""
+        log, begun = self.root(run_id) / "logs" / "spans.jsonl", f'"name":"{stage}"'
+        deadline = time.monotonic() + seconds
+        while not log.exists() or begun not in log.read_text():
+            assert time.monotonic() < deadline, f"{stage} did not begin in {seconds:g} s"
+            time.sleep(0.05)
+
+    def records(self, run_id: str = "k1") -> list[dict[str, Any]]:
+        """The ledger of a run, from the state database."""
+        from quantctl.lake import ledger, state
+
+        with state.reader(self.state_url) as connection:
+            return list(ledger.records(connection, run_id)) if connection else []
+
+    @property
+    def state_url(self) -> str:
+        """Where the runs are kept."""
+        from quantctl.lake.state import default_url
+
+        return self.env.get("TV_STATE_URL") or default_url(self.data)
+
+    def root(self, run_id: str = "k1") -> Path:
+        """Directory of a run."""
+        return self.data / "artifacts" / "summaries" / "runs" / run_id
+
+    def trace(self, run_id: str = "k1") -> dict[str, Any]:
+        """`forensic_trace.json` of a run."""
+        return json.loads((self.root(run_id) / "forensic_trace.json").read_bytes())
+
+    def result(self, run_id: str = "k1") -> tuple[dict[str, bytes], list[str]]:
+        """What equal runs have in common: bytes of artifacts, bodies of records."""
+        files = (path for path in sorted(self.root(run_id).rglob("*")) if path.is_file())
+        table = {path.relative_to(self.root(run_id)).as_posix(): path.read_bytes() for path in files}
+        plain = {k: v for k, v in table.items() if k not in TIMED and not k.startswith("logs/")}
+        return plain, [record["body_hash"] for record in self.records(run_id)]
+
+    def _command(self, words: tuple[str, ...]) -> list[str]:
+        settings = (f"paths.data_dir={self.data}", "orchestration.min_free_mb=0")
+        options = [word for text in settings for word in ("--set", text)]
+        return [sys.executable, str(Path(__file__)), *options, *words]
+
+
+def run_words(run_id: str = "k1", *more: str) -> tuple[str, ...]:
+    """The command that runs the tiny pipeline."""
+    return ("run", "--profile", PROFILE, "--pipeline", "tiny.full", "--run-id", run_id, *more)
+
+
+def prepared(root: Path) -> Door:
+    """A simulated lake of a few symbols."""
+    door = Door(root / "data")
+    door.data.mkdir()
+    done = door("data", "simulate", "--symbols", "12", "--days", "120")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return door
+
+
+def load_tiny() -> None:
+    """Register the tiny pipeline in this process."""
+    spec = importlib.util.spec_from_file_location("tiny_pipeline", Path(__file__).with_name("tiny.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tiny_pipeline"] = module
+    spec.loader.exec_module(module)
+    module.register()
+
+
+if __name__ == "__main__":
+    from quantctl.cli import run
+
+    load_tiny()
+    run()

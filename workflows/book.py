@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from quantctl.contracts.artifacts import ARTIFACTS, Artifact
 from quantctl.contracts.canonical import canonical
+from quantctl.contracts.errors import ConfigError
 from quantctl.contracts.ids import span_id_of
 from quantctl.contracts.records.run import RunRequest
 from quantctl.lake import ledger
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-def genesis(sql: Session, request: RunRequest) -> int:
-    """Record 0: what the run was made from. Returns its sequence number."""
+def genesis(sql: Session | Connection, request: RunRequest) -> int:
+    """Record 0: what the run was made from. Returns its sequence number; there is never a second one."""
     from sqlalchemy import text
 
+    if ledger.head(sql, request.run_id) is not None:
+        return 0
     manifest = request.manifest()
     head = ledger.begin(request.run_id, request.profile, request.trace_id)
     sql.execute(text(_NEW_RUN), {
@@ -48,36 +51,73 @@ _NEW_RUN = """INSERT INTO runs
 
 
 def open_stage(
-    sql: Session, request: RunRequest, stage: str, params: dict[str, Any], inputs: list[dict[str, Any]]
-) -> int:
-    """The intent of a stage; a closed run is reopened first. Returns the attempt."""
+    sql: Session, request: RunRequest, stages: Sequence[str], params: dict[str, Any],
+    inputs: list[dict[str, Any]],
+) -> int | None:  # fmt: skip
+    """The intent of the first of `stages`; a closed run is reopened from there first.
+
+    Returns the attempt, or null when the run was cancelled: then the stage is not opened.
+    """
+    head = _head(sql, request)
+    stage, attempt = stages[0], head.attempt + head.closed
+    cancelled = cancellation(sql, request.run_id, attempt) is not None
+    drafts = []
+    if head.closed:
+        if cancellation(sql, request.run_id, head.attempt) is not None:
+            return None  # closed as cancelled already, by another process
+        drafts.append(_reopened(sql, request, stages, attempt))
+    span = span_id_of(request.run_id, stage, attempt)
+    if not cancelled:
+        drafts.append(Draft("stage", "intent", stage, attempt, inputs=inputs, data=params, span_id=span))
+    if drafts:
+        ledger.append(sql, head, drafts, _now())
+        _mark_open(sql, request.run_id, stage, attempt)
+    return None if cancelled else attempt
+
+
+def _reopened(sql: Session, request: RunRequest, stages: Sequence[str], attempt: int) -> Draft:
+    """The first record of a new attempt; what its stages had written lies in `attempts/` now."""
     from sqlalchemy import text
 
-    head = _head(sql, request)
-    drafts = []
-    attempt = head.attempt
-    last = sql.execute(
-        text("SELECT type FROM run_ledger WHERE run_id = :r AND seq = :s"), {"r": head.run_id, "s": head.seq}
-    ).scalar_one()
-    if last == "closed":
-        attempt += 1
-        reopened = {"attempt": attempt, "from_stage": stage}
-        drafts.append(Draft("event", "info", stage, attempt, "REOPENED", data=reopened))
-        again = request.stages[request.stages.index(stage) :]
-        for step in again:  # their outputs lie in attempts/ now
-            sql.execute(
-                text("DELETE FROM artifact_index WHERE run_id = :r AND step = :s"),
-                {"r": head.run_id, "s": step},
-            )
-    span = span_id_of(request.run_id, stage, attempt)
-    drafts.append(Draft("stage", "intent", stage, attempt, inputs=inputs, data=params, span_id=span))
-    ledger.append(sql, head, drafts, _now())
+    for step in stages:
+        sql.execute(
+            text("DELETE FROM artifact_index WHERE run_id = :r AND step = :s"),
+            {"r": request.run_id, "s": step},
+        )
+    data = {"attempt": attempt, "from_stage": stages[0]}
+    return Draft("event", "info", stages[0], attempt, "REOPENED", data=data)
+
+
+def _mark_open(sql: Session, run_id: str, stage: str, attempt: int) -> None:
+    from sqlalchemy import text
+
     sql.execute(
         text("UPDATE runs SET state = 'RUNNING', stage = :s, attempt = :a, exit_code = NULL, code = NULL,"
              " message = NULL, closed_at = NULL WHERE run_id = :r"),
-        {"s": stage, "a": attempt, "r": head.run_id},
+        {"s": stage, "a": attempt, "r": run_id},
     )  # fmt: skip
-    return attempt
+
+
+def cancellation(sql: Session | Connection, run_id: str, attempt: int) -> str | None:
+    """Why an attempt of a run is to stop at its next stage, or null."""
+    from sqlalchemy import text
+
+    found = sql.execute(
+        text("SELECT reason FROM cancellations WHERE run_id = :r AND attempt = :a"),
+        {"r": run_id, "a": attempt},
+    ).scalar()
+    return None if found is None else str(found)
+
+
+def ask_cancellation(sql: Connection, run_id: str, attempt: int, reason: str) -> None:
+    """Ask an attempt of a run to stop at its next stage; the first reason stands."""
+    from sqlalchemy import text
+
+    sql.execute(
+        text("INSERT INTO cancellations (run_id, attempt, reason) VALUES (:r, :a, :why)"
+             " ON CONFLICT (run_id, attempt) DO NOTHING"),
+        {"r": run_id, "a": attempt, "why": reason},
+    )  # fmt: skip
 
 
 def book_stage(sql: Session, request: RunRequest, stage: str, attempt: int, outcome: dict[str, Any]) -> str:
@@ -125,6 +165,8 @@ def close(
     drafts = [Draft("stage", "skipped", stage, head.attempt, code) for stage in skipped]
     records = head.seq + len(drafts) + 2
     closing = {"state": state, "exit_code": exit_code, "records": records}
+    if error is not None and state == "CANCELLED":
+        closing["reason"] = error["message"]
     drafts.append(Draft("closed", "info", attempt=head.attempt, code=code, data=closing))
     head = ledger.append(sql, head, drafts, _now())
     sql.execute(
@@ -136,17 +178,23 @@ def close(
     return head.hash
 
 
+def close_cancelled(sql: Session | Connection, request: RunRequest, skipped: Sequence[str]) -> dict[str, Any]:
+    """Close a run as CANCELLED, with the reason that was asked. One that is closed stays as it is.
+
+    Returns the typed error by which the run ended.
+    """
+    head = _head(sql, request)
+    reason = cancellation(sql, request.run_id, head.attempt)
+    error = ConfigError("CANCELLED", reason or "cancelled", where=request.run_id).to_dict()
+    if not head.closed:
+        close(sql, request, "CANCELLED", error, skipped)
+    return error
+
+
 def close_broken(sql: Session | Connection, request: RunRequest, error: dict[str, Any]) -> None:
     """Close a run that broke outside its stages; one without genesis, or closed already, stays as it is."""
-    from sqlalchemy import text
-
     head = ledger.head(sql, request.run_id)
-    if head is None:
-        return
-    last = sql.execute(
-        text("SELECT type FROM run_ledger WHERE run_id = :r AND seq = :s"), {"r": head.run_id, "s": head.seq}
-    ).scalar_one()
-    if last != "closed":
+    if head is not None and not head.closed:
         close(sql, request, "FAILED", error, [])
 
 

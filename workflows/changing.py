@@ -1,16 +1,121 @@
-"""What the holder of the lock does to a run that is not executing: run it again, or close it."""
+"""What the process that executes runs does to one of them when asked: cancel, resume, retry.
+
+Each function may be cut off anywhere and be called again: what was done is found, not done twice.
+"""
 
 from __future__ import annotations
 
-from quantctl.contracts.errors import ConfigError, StateUnreachable
+from quantctl.contracts.errors import ConfigError, QuantError, StateUnreachable
+from quantctl.contracts.records.run import RunRequest
+from quantctl.contracts.records.wish import Wish
 from quantctl.lake import artifact_index, state
+from quantctl.lake.audit_file import project
 from quantctl.lake.rundir import RunDirectory
-from quantctl.workflows import book, runs
-from quantctl.workflows.names import first_operation
+from quantctl.workflows import book, runs, versions
+from quantctl.workflows.names import QUEUE, first_operation
+from quantctl.workflows.projection import project_run
 from quantctl.workflows.registry import build
 from quantctl.workflows.runs import RunStatus
-from quantctl.workflows.runtime import Places
-from quantctl.workflows.worker import Worker
+from quantctl.workflows.runtime import Places, Runtime
+
+
+def perform(runtime: Runtime, wish: Wish) -> None:
+    """Do what was asked; raises the typed error that refuses it."""
+    if wish.verb == "cancel":
+        cancel(runtime, wish.run_id, wish.reason)
+    elif wish.verb == "retry":
+        retry(runtime, wish)
+    else:
+        resume(runtime, wish)
+
+
+# cancel
+
+
+def check_cancellable(places: Places, run_id: str) -> RunStatus:
+    """The run as it stands; one that has ended is `RUN_FINISHED` (exit 2)."""
+    known = runs.require_status(places, run_id)
+    if known.state in runs.TERMINAL and not _half_cancelled(known):
+        raise ConfigError(
+            "RUN_FINISHED", f"run {run_id} is {known.state} already", remedy=f"quantctl status {run_id}"
+        )
+    return known
+
+
+def _half_cancelled(known: RunStatus) -> bool:
+    """The engine gave the run up, and a kill came before its ledger was closed."""
+    return known.state == "CANCELLED" and known.closed_at is None
+
+
+def cancel(runtime: Runtime, run_id: str, reason: str) -> None:
+    """Close a run that does not execute; one that does closes itself before its next stage.
+
+    A retry that waits in the queue is closed by whoever takes it up: its first record is REOPENED.
+    """
+    known = check_cancellable(runtime.places, run_id)
+    retried = known.closed_at is not None
+    with runtime.engine.begin() as sql:
+        book.ask_cancellation(sql, run_id, known.attempt + retried, reason)
+    if retried or executing(runtime, run_id):
+        return
+    request = runs.request_of(runtime.places, run_id)
+    assert request is not None
+    _give_up(run_id)
+    directory = RunDirectory(runtime.places.artifacts_dir, run_id, known.profile)
+    directory.write("resolved_manifest", request.manifest())
+    with runtime.engine.begin() as sql:
+        book.genesis(sql, request)
+        book.close_cancelled(sql, request, _not_started(runtime.places, request))
+    project(runtime.places.state_url, run_id, directory.root)
+    project_run(runtime.places, run_id)
+
+
+def _give_up(run_id: str) -> None:
+    """Nobody takes the run up after this."""
+    from dbos import DBOS
+
+    DBOS.cancel_workflow(run_id)
+
+
+def _not_started(places: Places, request: RunRequest) -> list[str]:
+    if not runs.has_genesis(places, request.run_id):
+        return request.stages
+    return runs.stages_not_started(places, request.run_id, request.stages)
+
+
+# resume
+
+
+def resume(runtime: Runtime, wish: Wish) -> None:
+    """Take up a run that no live process executes; adopt its version first if that was asked."""
+    known = runs.require_status(runtime.places, wish.run_id)
+    if known.state in runs.TERMINAL:
+        return  # it ended meanwhile
+    adopted = wish.adopt_version and versions.adopt(runtime, wish.run_id)
+    versions.check(runtime.places, wish.run_id)
+    if adopted or not executing(runtime, wish.run_id):
+        take_up(runtime, wish.run_id)
+
+
+def take_up(runtime: Runtime, run_id: str) -> None:
+    """Put a run that a process left pending into the queue again; one that waits there stays."""
+    from dbos import DBOS
+
+    if runs.executors(runtime.places).get(run_id):
+        runtime.faults.pop(run_id, None)
+        runtime.ended.discard(run_id)
+        DBOS.resume_workflow(run_id, queue_name=QUEUE)
+
+
+def executing(runtime: Runtime, run_id: str) -> bool:
+    """Whether a live process is at work on a run, or is just about to be."""
+    if run_id in runtime.active:
+        return True
+    executor = runs.executors(runtime.places).get(run_id)
+    return executor == runtime.worker and run_id not in runtime.faults
+
+
+# retry
 
 
 def retry_stage(places: Places, run_id: str, from_stage: str | None) -> str:
@@ -20,10 +125,7 @@ def retry_stage(places: Places, run_id: str, from_stage: str | None) -> str:
     """
     known = runs.require_status(places, run_id)
     if known.state != "FAILED":
-        raise ConfigError(
-            "RUN_NOT_FAILED", f"run {run_id} is {known.state}; only a FAILED run is retried",
-            remedy=f"quantctl status {run_id}",
-        )  # fmt: skip
+        raise not_failed(known)
     pipeline = build(known.pipeline)
     failed = pipeline.index(_failed_stage(places, run_id, known.attempt))
     first = pipeline.index(from_stage) if from_stage else failed
@@ -36,33 +138,41 @@ def retry_stage(places: Places, run_id: str, from_stage: str | None) -> str:
     return pipeline.stages[first].id
 
 
-def retry(worker: Worker, run_id: str, stage: str) -> None:
-    """Move the outputs from `stage` on to `attempts/<n>/`, then rewind the run to that stage."""
-    known = runs.require_status(worker.places, run_id)
-    if known.state != "FAILED":  # another process may have retried it meanwhile
-        raise ConfigError(
-            "RUN_NOT_FAILED", f"run {run_id} is {known.state} by now", remedy=f"quantctl status {run_id}"
-        )
+def not_failed(known: RunStatus) -> QuantError:
+    """The refusal to retry what did not fail."""
+    return ConfigError(
+        "RUN_NOT_FAILED", f"run {known.run_id} is {known.state}; only a FAILED run is retried",
+        remedy=f"quantctl status {known.run_id}",
+    )  # fmt: skip
+
+
+def retry(runtime: Runtime, wish: Wish) -> None:
+    """Move the outputs from a stage on to `attempts/<n>/`, then rewind the run to that stage."""
+    known = runs.require_status(runtime.places, wish.run_id)
+    if _begun_again(known, wish.attempt):
+        return
+    if known.attempt != wish.attempt:
+        raise not_failed(known)
+    stage = retry_stage(runtime.places, wish.run_id, wish.from_stage)
+    versions.check(runtime.places, wish.run_id)
     pipeline = build(known.pipeline)
     first = pipeline.index(stage)
-    _set_aside(worker.places, known, [spec.id for spec in pipeline.stages[first:]])
-    worker.rewind(run_id, first_operation(first))
+    _set_aside(runtime.places, known, [spec.id for spec in pipeline.stages[first:]])
+    runtime.ended.discard(wish.run_id)
+    _rewind(wish.run_id, first_operation(first))
 
 
-def cancel(worker: Worker, run_id: str, reason: str) -> None:
-    """Cancel a run that does not execute, and close its ledger if that has begun."""
+def _begun_again(known: RunStatus, attempt: int) -> bool:
+    """Whether the retry of an attempt is under way: by this wish before a kill, or by another."""
+    return known.attempt == attempt + 1 or (
+        known.attempt == attempt and known.state in ("QUEUED", "RUNNING", "INTERRUPTED")
+    )
+
+
+def _rewind(run_id: str, operation: int) -> None:
     from dbos import DBOS
 
-    assert worker.runtime is not None
-    DBOS.cancel_workflow(run_id)
-    request = runs.request_of(worker.places, run_id)
-    begun = runs.has_genesis(worker.places, run_id)
-    if request is None or not begun:
-        return
-    skipped = runs.stages_not_started(worker.places, run_id, request.stages)
-    error = {"code": "CANCELLED", "exit": 5, "message": reason or "cancelled"}
-    with worker.runtime.engine.begin() as sql:
-        book.close(sql, request, "CANCELLED", error, skipped)
+    DBOS.rewind_workflow(run_id, start_step=operation, queue_name=QUEUE)
 
 
 def _set_aside(places: Places, known: RunStatus, stages: list[str]) -> None:

@@ -17,12 +17,12 @@ from quantctl.contracts.errors import (
     EnvironmentFault,
     Interrupted,
 )
-from quantctl.contracts.records.run import PROTOCOL, RunRequest
+from quantctl.contracts.records.run import RunRequest
+from quantctl.contracts.records.wish import Wish
 from quantctl.lake import lock
-from quantctl.lake.audit_file import project
 from quantctl.lake.files import free_bytes
-from quantctl.workflows import changing, runs
-from quantctl.workflows.projection import project_run
+from quantctl.workflows import changing, runs, versions
+from quantctl.workflows.asking import Asking
 from quantctl.workflows.runs import RunStatus
 from quantctl.workflows.runtime import Places
 from quantctl.workflows.submitting import submit
@@ -71,72 +71,96 @@ class Executor:
                 remedy="free space, or lower orchestration.min_free_mb; then repeat the command",
             )
 
-    def resume(self, run_id: str) -> RunStatus:
-        """Continue an interrupted run, or follow a live one. A finished one is returned as it is."""
+    def resume(self, run_id: str, *, adopt_version: bool = False) -> RunStatus:
+        """Continue an interrupted run, or follow a live one. A finished one is returned as it is.
+
+        adopt_version : a run of another workflow protocol goes on under this one
+        """
         known = runs.require_status(self.places, run_id)
         if known.state == "SUCCESS":
             return known
         if known.state in ("FAILED", "CANCELLED"):
             raise _not_resumable(known)
-        request = runs.request_of(self.places, run_id)
-        if request is not None and request.code.workflow_protocol != PROTOCOL:
-            raise ConfigError(
-                "RUN_VERSION_MISMATCH",
-                f"run {run_id} follows protocol {request.code.workflow_protocol}, this is {PROTOCOL}",
-                remedy="resume it with the version that started it",
-            )
-        return self._drive(run_id, None)
+        if not adopt_version:
+            versions.check(self.places, run_id)
+        return self._drive(run_id, wish=Wish(verb="resume", run_id=run_id, adopt_version=adopt_version))
 
     def retry(self, run_id: str, from_stage: str | None = None) -> RunStatus:
         """Run a FAILED run again from its first failed stage, or an earlier one, under the same id."""
         stage = changing.retry_stage(self.places, run_id, from_stage)
-        worker = self._become(run_id)
-        try:
-            changing.retry(worker, run_id, stage)
-            return self._serve(worker, run_id)
-        finally:
-            worker.stop()
+        versions.check(self.places, run_id)
+        attempt = runs.require_status(self.places, run_id).attempt
+        wish = Wish(verb="retry", run_id=run_id, attempt=attempt, from_stage=stage)
+        return self._drive(run_id, wish=wish)
 
     def cancel(self, run_id: str, reason: str) -> RunStatus:
-        """Cancel a queued or interrupted run; one that executes elsewhere is refused (`WORKER_BUSY`)."""
-        known = runs.require_status(self.places, run_id)
-        unclosed = (
-            known.state == "CANCELLED" and known.closed_at is None and runs.has_genesis(self.places, run_id)
-        )
-        if known.state in runs.TERMINAL and not unclosed:
-            raise ConfigError(
-                "RUN_FINISHED", f"run {run_id} is {known.state} already", remedy=f"quantctl status {run_id}"
-            )
-        worker = self._become("cancel-" + run_id, listen=False)
+        """Cancel a run; one that executes ends before its next stage, which is waited for."""
+        changing.check_cancellable(self.places, run_id)
+        wish = Wish(verb="cancel", run_id=run_id, reason=reason)
+        while True:
+            found = self._cancelled_here(wish) or self._cancelled_there(wish)
+            if found is not None and found.state == "CANCELLED":
+                return found
+            if found is not None:
+                raise ConfigError(
+                    "RUN_FINISHED", f"run {run_id} ended as {found.state} before it could be cancelled",
+                    remedy=f"quantctl status {run_id}",
+                )  # fmt: skip
+
+    def _cancelled_here(self, wish: Wish) -> RunStatus | None:
+        """Cancel as the process that executes runs; null when another one is."""
+        worker = Worker(self.places, f"run-cancel-{wish.run_id}", self.limits, self.stop, listen=False)
+        if not worker.start():
+            return None
         try:
-            changing.cancel(worker, run_id, reason)
+            assert worker.runtime is not None
+            changing.perform(worker.runtime, wish)
         finally:
             worker.stop()
-        if self.places.run_root(run_id).is_dir():
-            project(self.places.state_url, run_id, self.places.run_root(run_id))
-            project_run(self.places, run_id)
-        return runs.require_status(self.places, run_id)
+        found = runs.require_status(self.places, wish.run_id)
+        return found if found.state in runs.TERMINAL else self._drive(wish.run_id)
 
-    def _drive(self, run_id: str, request: RunRequest | None) -> RunStatus:
-        """Execute or follow until the run is finished, taking over from a worker that dies."""
+    def _cancelled_there(self, wish: Wish) -> RunStatus | None:
+        """Ask the process that executes runs, and wait; null when it is gone."""
+        asking = Asking(self.places, wish)
+        while not asking.answered():
+            if asking.deserted():
+                return None
+            self._pause(wish.run_id)
+        found = self._follow(wish.run_id, take_over=True)
+        return found if found.state in runs.TERMINAL else None
+
+    def _drive(self, run_id: str, request: RunRequest | None = None, wish: Wish | None = None) -> RunStatus:
+        """Execute or follow until the run is finished, taking over from a worker that dies.
+
+        request : of a run that may not be known yet; wish : what is to be done to a known one first
+        """
+        asking = Asking(self.places, wish) if wish is not None else None
         while True:
             worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop)
             if worker.start():
                 try:
-                    pending = worker.found.get(run_id)
-                    if pending is None:
-                        assert request is not None
-                        worker.enqueue(request.model_dump())
-                    elif pending not in ("", worker.name):
-                        worker.adopt(run_id)
+                    self._begin(worker, run_id, request, asking)
                     return self._serve(worker, run_id)
                 finally:
                     worker.stop()
             if request is not None and runs.status(self.places, run_id) is None:
                 submit(self.places, request, self.limits, self.stop)
-            found = self._follow(run_id, take_over=True)
+            found = self._follow(run_id, take_over=True, asking=asking)
             if found.state in runs.TERMINAL:
                 return found
+
+    def _begin(self, worker: Worker, run_id: str, request: RunRequest | None, asking: Asking | None) -> None:
+        """As the process that executes runs: do what is wished, and see that the run is taken up."""
+        assert worker.runtime is not None
+        if asking is not None:
+            asking.withdraw()
+            changing.perform(worker.runtime, asking.wish)
+        if run_id not in runs.executors(self.places):
+            assert request is not None
+            worker.enqueue(request.model_dump())
+        elif not changing.executing(worker.runtime, run_id):
+            changing.take_up(worker.runtime, run_id)
 
     def _serve(self, worker: Worker, run_id: str) -> RunStatus:
         assert worker.runtime is not None
@@ -166,26 +190,21 @@ class Executor:
             remedy=f"quantctl resume {run_id}",
         )  # fmt: skip
 
-    def _follow(self, run_id: str, *, take_over: bool) -> RunStatus:
+    def _follow(self, run_id: str, *, take_over: bool, asking: Asking | None = None) -> RunStatus:
+        """Wait until the run has ended, or (`take_over`) until nobody executes runs."""
         while True:
-            self.watch()
+            done = asking is None or asking.answered()
             found = runs.require_status(self.places, run_id)
-            if found.state in runs.TERMINAL:
+            if done and found.state in runs.TERMINAL:
                 return found
             if take_over and lock.holder(self.places.lock) is None:
-                return found
-            if self.stop.wait(FOLLOW_SECONDS):
-                raise Detached(run_id)
+                return runs.require_status(self.places, run_id)
+            self._pause(run_id)
 
-    def _become(self, run_id: str, *, listen: bool = True) -> Worker:
-        worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop, listen=listen)
-        if worker.start():
-            return worker
-        raise ConfigError(
-            "WORKER_BUSY",
-            f"{lock.holder(self.places.lock)} holds the worker lock",
-            remedy="wait until it is done, or stop that process; then repeat the command",
-        )
+    def _pause(self, run_id: str) -> None:
+        self.watch()
+        if self.stop.wait(FOLLOW_SECONDS):
+            raise Detached(run_id)
 
 
 class Detached(EnvironmentFault):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 QUEUE = "quantctl"
+ADMIN = "admin.v1"
+ADMIN_QUEUE = "quantctl-admin"  # its own, so that a busy run delays no wish
 
 
 def workflow_name(pipeline: str) -> str:

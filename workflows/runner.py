@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dbos import DBOS
+from dbos import error as engine_errors
 
 from quantctl.contracts.artifacts import Artifact
 from quantctl.contracts.canonical import canonical, hash_json
@@ -46,9 +47,17 @@ def execute(payload: dict[str, Any]) -> dict[str, Any]:
     finally:
         runtime.active.discard(request.run_id)
         runtime.ended.add(request.run_id)
+    if result["state"] == "CANCELLED":
+        _leave_cancelled(request.run_id)
     if result["error"] is not None:
         raise error_from_dict(result["error"])
     return result
+
+
+def _leave_cancelled(run_id: str) -> None:
+    """Let the engine's own row of a run follow its ledger, which is closed as CANCELLED."""
+    DBOS.cancel_workflow(run_id)
+    raise engine_errors.DBOSWorkflowCancelledError(f"run {run_id} was cancelled")
 
 
 def _live(runtime: Runtime, request: RunRequest) -> dict[str, Any]:
@@ -106,24 +115,38 @@ class _Run:
             self.session.directory.write("resolved_manifest", self.request.manifest())
         self._transaction("genesis", book.genesis, self.request)
         self._project(live=False)
+        stages = self.pipeline.stages
         error = None
-        done = 0
-        for spec in self.pipeline.stages:
-            error = self._stage(spec)
-            done += 1
+        for index, spec in enumerate(stages):
+            attempt = self._open(spec)
+            if attempt is None:
+                return self._cancelled([later.id for later in stages[index:]])
+            error = self._stage(spec, attempt)
             if error is not None:
                 break
-        skipped = [spec.id for spec in self.pipeline.stages[done:]]
+        skipped = [later.id for later in stages[index + 1 :]]
         state = "FAILED" if error else "SUCCESS"
         self._transaction("close", book.close, self.request, state, error, skipped)
         return {"run_id": self.request.run_id, "state": state, "error": error}
 
-    def _stage(self, spec: StageSpec) -> dict[str, Any] | None:
-        """One stage; returns the error of a failed one."""
+    def _cancelled(self, skipped: list[str]) -> dict[str, Any]:
+        error = self._transaction("close", book.close_cancelled, self.request, skipped)
+        return {"run_id": self.request.run_id, "state": "CANCELLED", "error": error}
+
+    def _open(self, spec: StageSpec) -> int | None:
+        """Open a stage; null when the run was cancelled meanwhile."""
         self.runtime.check_stop(self.request.run_id, spec.id)
         params = self._params(spec)
         inputs = self.session.references(spec.inputs)
-        attempt = self._transaction(f"open {spec.id}", book.open_stage, self.request, spec.id, params, inputs)
+        ids = [stage.id for stage in self.pipeline.stages]
+        later = ids[ids.index(spec.id) :]
+        attempt: int | None = self._transaction(
+            f"open {spec.id}", book.open_stage, self.request, later, params, inputs
+        )
+        return attempt
+
+    def _stage(self, spec: StageSpec, attempt: int) -> dict[str, Any] | None:
+        """Compute and book one stage; returns the error of a failed one."""
         outcome = self._compute(spec, attempt)
         self.session.artifacts.update(_artifacts(outcome))
         self._transaction(f"book {spec.id}", book.book_stage, self.request, spec.id, attempt, outcome)

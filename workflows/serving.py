@@ -8,6 +8,7 @@ from collections.abc import Callable
 from quantctl.contracts.records.run import PROTOCOL
 from quantctl.workflows import runs
 from quantctl.workflows.runtime import Places
+from quantctl.workflows.versions import version_of
 from quantctl.workflows.worker import Limits, Worker
 
 NAME = "worker-1"
@@ -19,17 +20,20 @@ def serve(places: Places, limits: Limits, stop: threading.Event, *, announce: Ca
     Interrupted runs of other workers are adopted oldest first; runs of another workflow protocol are
     announced and left alone.
     """
+    from quantctl.workflows.admin import take_over
+
     worker = Worker(places, NAME, limits, stop)
     if not worker.start():
         return False
     announce(f"{NAME} serves; SIGTERM drains and leaves")
     try:
+        take_over(places, NAME)
         for run in reversed(runs.statuses(places, limit=10_000)):
             if run.state in runs.TERMINAL or worker.found.get(run.run_id) in (None, "", NAME):
                 continue
-            request = runs.request_of(places, run.run_id)
-            if request is not None and request.code.workflow_protocol != PROTOCOL:
-                announce(f"left alone {run.run_id}: protocol {request.code.workflow_protocol}")
+            version = version_of(places, run.run_id)
+            if version != PROTOCOL:
+                announce(f"left alone {run.run_id}: protocol {version}")
                 continue
             announce(f"adopts {run.run_id} at {run.stage or 'its start'}")
             worker.adopt(run.run_id)

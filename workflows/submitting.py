@@ -1,17 +1,24 @@
-"""Handing work to the worker that lives: rows of the engine's queue, written through its client."""
+"""Handing work to the worker that lives: rows of the engine's queues, written through its client."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from quantctl.contracts.errors import StateUnreachable
 from quantctl.contracts.records.run import PROTOCOL, RunRequest
+from quantctl.contracts.records.wish import Wish
 from quantctl.lake import state
-from quantctl.workflows.names import QUEUE, workflow_name
+from quantctl.workflows.names import ADMIN, ADMIN_QUEUE, QUEUE, workflow_name
 from quantctl.workflows.runtime import Places
 from quantctl.workflows.telemetry import calling_context
 from quantctl.workflows.worker import Limits, Worker
+
+if TYPE_CHECKING:
+    from dbos import DBOSClient, EnqueueOptions
 
 WAIT_SECONDS = 0.2
 START_SECONDS = 30.0
@@ -24,7 +31,12 @@ def submit(places: Places, request: RunRequest, limits: Limits, stop: threading.
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            return _enqueue(places, request)
+            options = _options(workflow_name(request.pipeline), QUEUE, request.run_id)
+            if (caller := calling_context()) is not None:
+                options["otel_context"] = caller
+            with _client(places) as client:
+                client.enqueue(options, request.model_dump())
+            return
         except DBAPIError as problem:
             if not state.tables_missing(problem) or time.monotonic() > deadline:
                 raise StateUnreachable(
@@ -38,19 +50,33 @@ def submit(places: Places, request: RunRequest, limits: Limits, stop: threading.
             time.sleep(WAIT_SECONDS)
 
 
-def _enqueue(places: Places, request: RunRequest) -> None:
-    from dbos import DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions
+def submit_wish(places: Places, wish_id: str, wish: Wish) -> None:
+    """Queue a wish for the process that executes runs."""
+    with _client(places) as client:
+        client.enqueue(_options(ADMIN, ADMIN_QUEUE, wish_id), wish.model_dump())
+
+
+def withdraw(places: Places, wish_id: str) -> None:
+    """Take a wish back; one that is fulfilled stays as it is."""
+    with _client(places) as client:
+        client.cancel_workflow(wish_id)
+
+
+def _options(workflow: str, queue: str, workflow_id: str) -> EnqueueOptions:
+    return {
+        "workflow_name": workflow, "queue_name": queue, "workflow_id": workflow_id, "app_version": PROTOCOL,
+        "application_name": "quantctl",
+    }  # fmt: skip
+
+
+@contextmanager
+def _client(places: Places) -> Iterator[DBOSClient]:
+    from dbos import DBOSClient, DBOSPortableJSONSerializer
 
     engine = state.open_engine(places.state_url)
     client = DBOSClient(system_database_engine=engine, serializer=DBOSPortableJSONSerializer())
     try:
-        options: EnqueueOptions = {
-            "workflow_name": workflow_name(request.pipeline), "queue_name": QUEUE,
-            "workflow_id": request.run_id, "app_version": PROTOCOL, "application_name": "quantctl",
-        }  # fmt: skip
-        if (caller := calling_context()) is not None:
-            options["otel_context"] = caller
-        client.enqueue(options, request.model_dump())
+        yield client
     finally:
         client.destroy()
         engine.dispose()

@@ -18,7 +18,7 @@ from quantctl.lake.lock import WorkerLock
 from quantctl.workflows import runs
 from quantctl.workflows import runtime as runtimes
 from quantctl.workflows.faults import environment_apart
-from quantctl.workflows.names import QUEUE
+from quantctl.workflows.names import ADMIN_QUEUE, QUEUE
 from quantctl.workflows.runtime import Places, Runtime
 
 log = logging.getLogger("quantctl.worker")
@@ -70,6 +70,7 @@ class Worker:
     def _launch(self) -> None:
         from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SQLAlchemyDatasource
 
+        import quantctl.workflows.admin
         import quantctl.workflows.atomic  # noqa: F401  registers the workflows before the launch
 
         with environment_apart(self.name):
@@ -104,6 +105,9 @@ class Worker:
             QUEUE, worker_concurrency=self._limits.parallel, polling_interval_sec=POLL_SECONDS,
             on_conflict="always_update",
         )  # fmt: skip
+        DBOS.register_queue(
+            ADMIN_QUEUE, worker_concurrency=1, polling_interval_sec=POLL_SECONDS, on_conflict="always_update"
+        )
 
     def enqueue(self, request: dict[str, Any]) -> None:
         """Start a run that the engine does not know yet; a known id is left as it is."""
@@ -120,12 +124,6 @@ class Worker:
         from dbos import DBOS
 
         DBOS.resume_workflow(run_id, queue_name=QUEUE)
-
-    def rewind(self, run_id: str, operation: int) -> None:
-        """Run a finished run again from an operation on."""
-        from dbos import DBOS
-
-        DBOS.rewind_workflow(run_id, start_step=operation, queue_name=QUEUE)
 
     def serve(self, finished: Callable[[], bool]) -> None:
         """Execute what is queued until `finished`; asked to stop, for the grace time at most."""

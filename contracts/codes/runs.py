@@ -32,8 +32,10 @@ CODES: dict[str, Code] = {
     "RUN_CANCELLED": Code(2, "A cancelled run is not continued."),
     "RUN_FINISHED": Code(2, "The run has ended already."),
     "RUN_VERSION_MISMATCH": Code(2, "The run was started under another workflow protocol."),
+    "RUN_VERSION_STAGES": Code(2, "Another workflow protocol has other stages, so the run is not adopted."),
+    "VERSION_ADOPTED": Code(None, "A run went on under another workflow protocol, because that was asked."),
     "RETRY_STAGE_LATER": Code(2, "A retry can start at the failed stage or earlier, not later."),
-    "WORKER_BUSY": Code(2, "Another process holds the worker lock."),
+    "WORKER_BUSY": Code(2, "Another process holds the worker lock, and does not take up what it is asked."),
     "CANCELLED": Code(5, "The run was cancelled."),
     "REOPENED": Code(None, "A finished run was opened again by a retry."),
     # environment

@@ -14,7 +14,7 @@ from quantctl.contracts.errors import ContractError
 from quantctl.contracts.records.run import PROTOCOL
 from quantctl.lake import lock as locks
 from quantctl.lake.lock import WorkerLock
-from quantctl.workflows import execution
+from quantctl.workflows import asking, versions
 
 LONG = "binance_spot_rating_all_long"
 SPACE = "orchestration.min_free_mb=0"
@@ -66,7 +66,10 @@ def test_a_cancelled_run_stays_as_it_was_and_is_never_continued(interrupted: Any
     assert interrupted("ledger", "verify", "base", "--json").exit == 0
 
 
-def test_a_run_is_not_cancelled_under_the_worker_that_holds_the_lock(interrupted: Any) -> None:
+def test_a_holder_of_the_lock_that_takes_no_wishes_is_named(
+    interrupted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.5)
     lock = WorkerLock(interrupted.data / "state" / "worker.lock")
     assert lock.acquire("worker-9")
     try:
@@ -74,6 +77,7 @@ def test_a_run_is_not_cancelled_under_the_worker_that_holds_the_lock(interrupted
     finally:
         lock.release()
     assert "worker-9" in told
+    assert interrupted("cancel", "base", "--json").exit == 0  # the wish was taken back with the refusal
 
 
 def test_a_command_that_only_follows_a_run_leaves_it_to_its_worker_at_ctrl_c(
@@ -100,19 +104,26 @@ def test_a_command_that_only_follows_a_run_leaves_it_to_its_worker_at_ctrl_c(
 def test_a_run_of_another_protocol_is_left_to_its_own_version(
     interrupted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution, "PROTOCOL", "stages-next")
+    monkeypatch.setattr(versions, "PROTOCOL", "stages-next")
     told = interrupted.refuses("RUN_VERSION_MISMATCH", 2, "resume", "base", sets=(SPACE,))
     assert f"run base follows protocol {PROTOCOL}, this is stages-next" in told
     assert "the version that started it" in told
+    assert "quantctl resume base --adopt-version" in told
     assert interrupted.sdk.status("base").state == "INTERRUPTED"
 
 
 def test_a_queued_run_is_cancelled_before_it_begins(damaged: Any) -> None:
     queued = damaged(*RUN, "waiting", "--no-wait", "--json", sets=(SPACE,))
     assert (queued.exit, queued.document["data"]["state"]) == (0, "QUEUED")
-    done = damaged("cancel", "waiting", "--json")
+    done = damaged("cancel", "waiting", "--reason", "too late", "--json")
     assert (done.exit, done.document["data"]["state"]) == (0, "CANCELLED")
-    assert not (damaged.runs_dir / "waiting").exists()
+    assert [record["type"] for record in damaged.sdk.ledger("waiting")][:2] == ["genesis", "stage"]
+    assert {record["status"] for record in damaged.sdk.ledger("waiting")} == {"info", "skipped"}
+    assert not (damaged.runs_dir / "waiting" / "data").exists()
+    assert damaged("ledger", "verify", "waiting", "--json").exit == 0
+    query = "SELECT state, code, message FROM runs WHERE run_id = 'waiting'"
+    assert damaged.sdk.query_rows(query)[1] == [("CANCELLED", "CANCELLED", "too late")]
+    assert damaged.sdk.status("waiting").status.message == "too late"
     damaged.refuses("RUN_CANCELLED", 2, "resume", "waiting")
 
 

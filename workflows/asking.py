@@ -1,0 +1,89 @@
+"""A wish as the asking command sees it: an id, a place in the queue, an answer."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+
+from quantctl.contracts.errors import ConfigError, InternalError
+from quantctl.contracts.records.wish import Answer, Wish
+from quantctl.lake import lock, state
+from quantctl.workflows.runtime import Places
+from quantctl.workflows.submitting import submit_wish, withdraw
+
+PATIENCE_SECONDS = 10.0
+
+
+class Asking:
+    """One wish, handed to the process that executes runs once there is need to."""
+
+    def __init__(self, places: Places, wish: Wish) -> None:
+        self.wish = wish
+        self._places = places
+        self._id: str | None = None
+        self._asked = 0.0
+        self._done = False
+
+    def answered(self) -> bool:
+        """Whether the wish is fulfilled; asks for it first. Raises the typed error that refused it.
+
+        A holder of the lock that does not take the wish in time is of another version, or hangs:
+        `WORKER_BUSY` (exit 2). A resume waits for it to leave instead.
+        """
+        if self._done:
+            return True
+        if self._id is None:
+            # Colons are in no run id.
+            self._id = f"admin:{self.wish.verb}:{self.wish.run_id}:{uuid.uuid4().hex[:12]}"
+            self._asked = time.monotonic()
+            submit_wish(self._places, self._id, self.wish)
+        status, answer = self._look(self._id)
+        if answer is not None:
+            self._done = True
+            answer.check()
+        elif status == "ENQUEUED" and time.monotonic() - self._asked > PATIENCE_SECONDS:
+            self._refuse(self._id)
+        return self._done
+
+    def deserted(self) -> bool:
+        """Whether nobody is there to fulfil the wish any more; it is taken back then."""
+        if lock.holder(self._places.lock) is not None:
+            return False
+        self.withdraw()
+        return True
+
+    def withdraw(self) -> None:
+        """Take the wish back, for the asking command does it itself."""
+        if self._id is not None and not self._done:
+            withdraw(self._places, self._id)
+            self._id = None
+
+    def _refuse(self, wish_id: str) -> None:
+        withdraw(self._places, wish_id)
+        if self._look(wish_id)[1] is not None:
+            return  # it was fulfilled at the last moment
+        if self.wish.verb == "resume":
+            self._done = True
+            return
+        raise ConfigError(
+            "WORKER_BUSY",
+            f"{lock.holder(self._places.lock)} holds the worker lock and does not take up what it is asked",
+            remedy="stop that process (it may be of another version), then repeat the command",
+        )
+
+    def _look(self, wish_id: str) -> tuple[str, Answer | None]:
+        with state.reader(self._places.state_url) as connection:
+            row = connection.execute(
+                "SELECT w.status, o.output FROM workflow_status w LEFT JOIN workflow_output o"
+                " ON o.workflow_uuid = w.workflow_uuid WHERE w.workflow_uuid = ?",
+                (wish_id,),
+            ).fetchone() if connection else None  # fmt: skip
+        if row is None or row["status"] not in ("SUCCESS", "ERROR"):
+            return (row["status"] if row else "", None)
+        if row["output"] is None:
+            raise InternalError(
+                "INTERNAL", "the worker broke on what it was asked",
+                remedy="please report this; its log has the traceback",
+            )  # fmt: skip
+        return row["status"], Answer.model_validate(json.loads(row["output"]))

@@ -117,16 +117,24 @@ class QuantSDK:
         settings = Settings.model_validate(request.settings)
         return self.result(self._executor(settings).run(request, remote=remote, wait=wait))
 
-    def resume(self, run_id: str) -> RunResult:
-        """Continue an interrupted run; a finished one is returned as it is."""
-        return self.result(self._executor(self.base.settings).resume(run_id))
+    def resume(self, run_id: str, *, adopt_version: bool = False) -> RunResult:
+        """Continue an interrupted run; a finished one is returned as it is.
+
+        adopt_version : a run of another workflow protocol goes on under this one, else it is
+            `RUN_VERSION_MISMATCH`; with other stages it is `RUN_VERSION_STAGES`
+        """
+        executor = self._executor(self.base.settings)
+        return self.result(executor.resume(run_id, adopt_version=adopt_version))
 
     def retry(self, run_id: str, from_stage: str | None = None) -> RunResult:
         """Run a failed run again from its first failed stage, or an earlier one."""
         return self.result(self._executor(self.base.settings).retry(run_id, from_stage))
 
     def cancel(self, run_id: str, reason: str = "") -> RunResult:
-        """Cancel a queued or interrupted run."""
+        """Cancel a run; one that executes ends before its next stage, which is waited for.
+
+        Raises `RUN_FINISHED` for one that has ended, or ends before it could be cancelled.
+        """
         return self.result(self._executor(self.base.settings).cancel(run_id, reason))
 
     def status(self, run_id: str) -> RunResult:

@@ -53,7 +53,6 @@ CODES: dict[str, Code] = {
     "SQL_READ_ONLY": Code(2, "Only a single query is answered."),
     "SQL_PATH_FORBIDDEN": Code(2, "A query names a file outside the lake."),
     "SQL_INVALID": Code(2, "A query does not parse or names something unknown."),
-    "FEATURE_UNAVAILABLE": Code(2, "A documented feature does not exist yet."),
     "AS_OF_INVALID": Code(2, "An as-of date is not YYYY-MM-DD."),
     "URI_INVALID": Code(2, "A quant:// URI is malformed."),
     "URI_PATH_FORBIDDEN": Code(2, "A quant:// URI names a path outside its run."),

@@ -93,20 +93,21 @@ def resume(
     ctx: typer.Context,
     run_id: str,
     adopt_version: Annotated[
-        bool, typer.Option("--adopt-version", help="Continue a run of another workflow protocol.")
+        bool,
+        typer.Option(
+            "--adopt-version",
+            help="Let a run of another workflow protocol go on under this one; booked once.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Continue an interrupted run: only stages without a booked outcome are executed."""
-    from quantctl.contracts.errors import ConfigError
+    """Continue an interrupted run: only stages without a booked outcome are executed.
 
-    if adopt_version:
-        raise ConfigError(
-            "FEATURE_UNAVAILABLE", "--adopt-version is not there yet",
-            remedy="resume the run with the version that started it",
-        )  # fmt: skip
+    Where a worker lives it takes the run up and this command follows. A run of another workflow
+    protocol is refused unless you adopt it, and then only if its stages are the same.
+    """
     with running(ctx, check_run_id(run_id), quiet=as_json) as held:
-        return finish(held.sdk.resume(run_id), as_json)
+        return finish(held.sdk.resume(run_id, adopt_version=adopt_version), as_json)
 
 
 @app.command()
@@ -118,7 +119,11 @@ def retry(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Run a failed run again from its first failed stage, under the same id, as its next attempt."""
+    """Run a failed run again from its first failed stage, under the same id, as its next attempt.
+
+    The outputs from that stage on move to `attempts/<n>/`; nothing is deleted. Where a worker lives it
+    does so and this command follows.
+    """
     with running(ctx, check_run_id(run_id), quiet=as_json) as held:
         return finish(held.sdk.retry(run_id, from_stage), as_json)
 
@@ -130,10 +135,13 @@ def cancel(
     reason: Annotated[str, typer.Option("--reason", help="Kept in the ledger.")] = "",
     as_json: Json = False,
 ) -> int:
-    """Cancel a queued or interrupted run; stop one that executes with Ctrl-C where it runs."""
-    from quantctl.session import reading
+    """Cancel a run: a queued or interrupted one at once, one that executes before its next stage.
 
-    result = reading(ctx).cancel(check_run_id(run_id), reason)
+    Its ledger is closed with the reason, its stages not started are `skipped`, and it is never
+    continued. Whichever process executes the run does it; this command waits until it is done.
+    """
+    with running(ctx, check_run_id(run_id), quiet=as_json) as held:
+        result = held.sdk.cancel(run_id, reason)
     emit("run", run_document(result), f"{result.state}  {run_id}", as_json=as_json)
     return 0
 

@@ -137,7 +137,7 @@ def test_a_wrong_profile_is_refused_with_file_and_line(
         ("RUN_NOT_FOUND", 3, ("ledger", "verify", "nobody")),
         ("RUN_NOT_FAILED", 2, ("retry", "base")),
         ("RUN_FINISHED", 2, ("cancel", "base")),
-        ("FEATURE_UNAVAILABLE", 2, ("resume", "base", "--adopt-version")),
+        ("RUN_NOT_FOUND", 3, ("resume", "nobody", "--adopt-version")),
         ("STAGE_PARAM_INVALID", 2, ("stage", "run", "selection.policy", "--param", "top_n")),
         ("URI_INVALID", 2, ("show", "quant://run")),
         ("URI_PATH_FORBIDDEN", 2, ("show", "base", "../nobody/INDEX.md")),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from quantctl.lake.files import fsync_dir, temporary_name
+from quantctl.lake.fault_points import reach
+from quantctl.lake.files import disk_faults, fsync_dir, make_dirs, temporary_name
+from quantctl.lake.ledger_index import Index
 from quantctl.lake.ledger_tables import COLUMNS
 
 VIEWS = (
-    "runs", "lives", "ledger", "stages", "artifacts", "findings", "gates", "metrics", "weights", "vetoes",
-    "lineage", "snapshots",
+    "runs", "attempts", "lives", "workers", "stages", "durations", "ledger", "events", "findings", "gates",
+    "metrics", "artifacts", "lineage", "children", "snapshots", "scanned", "vetoes", "winners", "allocations",
+    "weights", "holdings", "why_not",
 )  # fmt: skip
+# Views that read other views of `sql/`; all the rest reads parts only.
+ON_VIEWS: dict[str, tuple[str, ...]] = {"durations": ("stages",)}
 
 
 def quoted(value: str) -> str:
@@ -20,43 +25,76 @@ def quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def part_view(table: str, files: Iterable[str], extra: str = "") -> str:
-    """`CREATE VIEW parts.<table>` over Parquet files, plus rows of another relation."""
-    listed = ", ".join(quoted(file) for file in files)
+def rows_of(table: str, root: Path, index: Index, stale: Collection[str] = ()) -> str:
+    """The query for the rows of a table in the parts that count, but for those of `stale` runs."""
     columns = ", ".join(COLUMNS[table])
-    empty = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in COLUMNS[table].items())
-    parts = f"SELECT {columns} FROM read_parquet([{listed}])" if listed else f"SELECT {empty} WHERE false"
-    return f"CREATE VIEW parts.{table} AS {parts}" + (
-        f" UNION ALL SELECT {columns} FROM {extra}" if extra else ""
-    )
+    whole, parted = [], []
+    for batch in index.batches:
+        if table not in batch.files:
+            continue
+        file = quoted(str(root / batch.files[table]))
+        if batch.gone:
+            parted.append(f"SELECT {columns} FROM read_parquet({file}) WHERE {_outside(batch.gone)}")
+        else:
+            whole.append(file)
+    selects = [f"SELECT {columns} FROM read_parquet([{', '.join(whole)}])"] if whole else []
+    rows = " UNION ALL ".join([*selects, *parted])
+    if not rows:
+        empty = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in COLUMNS[table].items())
+        return f"SELECT {empty} WHERE false"
+    return f"SELECT {columns} FROM ({rows}) WHERE {_outside(stale)}" if stale else rows
 
 
-def define(
-    connection: Any, files: Mapping[str, list[str]], definitions: Mapping[str, str], extra: str = ""
+def _outside(run_ids: Collection[str]) -> str:
+    return f"run_id NOT IN ({', '.join(quoted(run_id) for run_id in run_ids)})"
+
+
+def with_grounds(views: Collection[str]) -> list[str]:
+    """The named views and those that they read, each after what it reads."""
+    ordered: list[str] = []
+    for view in views:
+        for needed in (*with_grounds(ON_VIEWS.get(view, ())), view):
+            if needed not in ordered:
+                ordered.append(needed)
+    return ordered
+
+
+def replace(
+    path: Path, root: Path, index: Index, definitions: Mapping[str, str], lake_views: Mapping[str, str]
 ) -> None:
-    """Create the views over parts, in a schema of their own, and the named views of `sql/`.
+    """Build the catalogue beside `path` and rename it into place. Paths in it are absolute.
 
-    files : table -> Parquet files
+    root : directory of the parts
     definitions : view -> its query
-    extra : prefix of relations (`<extra><table>`) whose rows come on top of the parts
     """
-    connection.execute("CREATE SCHEMA parts")
-    for table in COLUMNS:
-        connection.execute(part_view(table, files.get(table, []), f"{extra}{table}" if extra else ""))
-    for view in VIEWS:
-        connection.execute(f"CREATE VIEW {view} AS {definitions[view]}")
-
-
-def replace(path: Path, files: Mapping[str, list[str]], definitions: Mapping[str, str],
-            lake_views: Mapping[str, str]) -> None:  # fmt: skip
-    """Build the catalogue beside `path` and rename it into place. Paths in it are absolute."""
     import duckdb
 
     temporary = temporary_name(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect(str(temporary)) as connection:
-        define(connection, files, definitions)
-        for name, query in lake_views.items():
-            connection.execute(f"CREATE VIEW {name} AS {query}")
-    temporary.replace(path)
+    make_dirs(path.parent)
+    with disk_faults(path):
+        try:
+            with duckdb.connect(str(temporary), config={"threads": 1}) as connection:
+                _define(connection, root, index, definitions, lake_views)
+            reach("catalog.built")
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    reach("catalog.swapped")
     fsync_dir(path.parent)
+
+
+def _define(
+    connection: Any,
+    root: Path,
+    index: Index,
+    definitions: Mapping[str, str],
+    lake_views: Mapping[str, str],
+) -> None:
+    connection.execute("CREATE SCHEMA parts")
+    for table in COLUMNS:
+        connection.execute(f"CREATE VIEW parts.{table} AS {rows_of(table, root, index)}")
+    for view in with_grounds(VIEWS):
+        connection.execute(f"CREATE VIEW {view} AS {definitions[view]}")
+    for name, query in lake_views.items():
+        connection.execute(f"CREATE VIEW {name} AS {query}")

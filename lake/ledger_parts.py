@@ -1,62 +1,67 @@
-"""The SQL surface of the ledger as immutable Parquet parts, one set per run, merged as they grow.
+"""The SQL surface of the ledger as immutable Parquet parts, merged as they grow.
 
 Nobody ever writes a DuckDB file in place (that would lock out every other process) and no part is
-overwritten: a run that goes on gets a new part, and the old one is deleted after a grace period, so a
-reader never loses a file under its query. `parts.json` says which parts count.
+overwritten: a run that goes on gets new parts, its rows in older ones are left out by name until the next
+merge drops them, and a file that counts no more is deleted after a grace period only, so a reader never
+loses a file under its query.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from quantctl.contracts.canonical import canonical, parse_strict, sha256_hex
-from quantctl.contracts.errors import QuantError
+from quantctl.contracts.canonical import sha256_hex
+from quantctl.lake import ledger_index, retired_parts
 from quantctl.lake.encoding import frame_bytes
-from quantctl.lake.files import write_atomic
-from quantctl.lake.ledger_tables import COLUMNS, SOURCES
+from quantctl.lake.files import disk_faults, fsync_dir, make_dirs, rename_synced
+from quantctl.lake.ledger_index import Batch, Index
+from quantctl.lake.ledger_tables import COLUMNS, SOURCES, rows, stamps
 from quantctl.lake.state import Reader
 
-GRACE_SECONDS = 120.0
-FAN_IN = 16  # parts of one level that are merged into one of the next
+Made = Callable[[Reader, str], Mapping[str, list[tuple[Any, ...]]]]
 _TYPES: dict[str, Any] = {"VARCHAR": pl.String, "BIGINT": pl.Int64, "DOUBLE": pl.Float64}
 
 
-def load_index(root: Path) -> list[dict[str, Any]]:
-    """The parts that count: `{table, file, level, runs: {run_id: head_seq}}`."""
-    try:
-        parts: list[dict[str, Any]] = parse_strict((root / "parts.json").read_bytes())["parts"]
-    except (FileNotFoundError, QuantError, KeyError):
-        return []
-    return parts
+def project_run(root: Path, connection: Reader, run_id: str, made: Made) -> None:
+    """Bring the parts of one run up to what the state database holds of it now.
 
+    made : rows of the tables that are made from artifacts, per table, for one run
 
-def project_run(
-    root: Path, connection: Reader, run_id: str, made: Mapping[str, list[tuple[Any, ...]]]
-) -> None:
-    """Replace the parts of one run by parts of what the state database holds of it now.
-
-    made : table -> rows of the tables that are made from artifacts
+    Where there is no index that can be read, every run is projected: a surface that was deleted, or that
+    another version left, comes back whole. To be called `alone`.
     """
-    head = connection.execute("SELECT head_seq FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-    if head is None:
-        return
-    with _alone(root):
-        _replace(root, connection, run_id, head[0], made)
+    index = ledger_index.load(root)
+    if index is None:
+        index = _whole(root, connection, made)
+    else:
+        index = _with_run(root, index, connection, run_id, made)
+    _save(root, index)
+
+
+def rebuild(root: Path, connection: Reader, made: Made) -> int:
+    """Make every part anew from the state database and the artifacts; returns the number of runs.
+
+    The parts are those that projecting each run once, in the order in which the runs ended, would leave.
+    To be called `alone`.
+    """
+    index = _whole(root, connection, made)
+    _save(root, index)
+    return sum(batch.runs for batch in index.batches)
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """One projector at a time: `parts.json` is read, changed and replaced."""
-    root.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(root / "parts.lock", os.O_RDWR | os.O_CREAT, 0o644)
+def alone(root: Path) -> Iterator[None]:
+    """One projector at a time: the index is read, changed and replaced."""
+    make_dirs(root)
+    with disk_faults(root):
+        descriptor = os.open(root / "parts.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -64,73 +69,89 @@ def _alone(root: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _replace(
-    root: Path,
-    connection: Reader,
-    run_id: str,
-    head: int,
-    made: Mapping[str, list[tuple[Any, ...]]],
-) -> None:
-    parts = [part for part in load_index(root) if run_id not in part["runs"] or len(part["runs"]) > 1]
-    parts = [_without(root, part, run_id) if run_id in part["runs"] else part for part in parts]
+def _save(root: Path, index: Index) -> None:
+    ledger_index.save(root, index)
+    retired_parts.sweep(root, index.files())
+
+
+def _whole(root: Path, connection: Reader, made: Made) -> Index:
+    ordered = connection.execute(
+        "SELECT run_id, head_seq + 1 FROM runs ORDER BY closed_at IS NULL, closed_at, run_id"
+    )
+    settled = ledger_index.settled((str(row[0]), int(row[1])) for row in ordered)
+    return Index(batches=tuple(_batch(root, connection, runs, made) for runs in settled))
+
+
+def _with_run(root: Path, index: Index, connection: Reader, run_id: str, made: Made) -> Index:
+    row = connection.execute("SELECT created_at FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        return index
+    batches = [left for b in index.batches if (left := _without(root, b, run_id, row[0])) is not None]
+    batches.append(_batch(root, connection, [run_id], made))
+    while places := ledger_index.due([batch.records for batch in batches]):
+        merged = _merged(root, [batches[place] for place in places])
+        batches = [*(b for place, b in enumerate(batches) if place not in places), merged]
+    return Index(batches=tuple(batches))
+
+
+def _without(root: Path, batch: Batch, run_id: str, created_at: str) -> Batch | None:
+    """The batch with the run left out; null when nothing of it counts then."""
+    if not batch.first <= created_at <= batch.last or run_id in batch.gone:
+        return batch
+    held = pl.scan_parquet(root / batch.files["runs"]).filter(pl.col("run_id") == run_id).select(pl.len())
+    if not held.collect().item():
+        return batch
+    gone = (*batch.gone, run_id)
+    return batch.model_copy(update={"gone": gone}) if len(gone) < batch.runs else None
+
+
+def _batch(root: Path, connection: Reader, run_ids: Sequence[str], made: Made) -> Batch:
+    """A batch of what the state database and the artifacts hold of these runs."""
+    runs = sorted(run_ids)
+    marks = stamps(connection, runs[0] if len(runs) == 1 else None)
+    held: dict[str, list[tuple[Any, ...]]] = {table: [] for table in COLUMNS}
+    for run_id in runs:
+        found = made(connection, run_id)
+        for table in COLUMNS:
+            if table in SOURCES:
+                held[table] += rows(connection, table, run_id, marks[run_id])
+            else:
+                held[table] += found[table]
+    return _write(root, {table: _frame(table, held[table]) for table in COLUMNS})
+
+
+def _frame(table: str, held: list[tuple[Any, ...]]) -> pl.DataFrame:
+    schema = {name: _TYPES[kind] for name, kind in COLUMNS[table].items()}
+    return pl.DataFrame(held, schema=schema, orient="row")
+
+
+def _merged(root: Path, batches: Sequence[Batch]) -> Batch:
+    """One batch of the rows that count of several."""
+    frames = {}
     for table in COLUMNS:
-        rows = made[table] if table in made else _rows(connection, table, run_id)
-        schema = {name: _TYPES[kind] for name, kind in COLUMNS[table].items()}
-        frame = pl.DataFrame(rows, schema=schema, orient="row")
-        parts.append(_write(root, table, frame, 0, {run_id: head}))
-    _save(root, _merged(root, parts))
-    _sweep(root)
+        read = [
+            pl.read_parquet(root / batch.files[table]).filter(~pl.col("run_id").is_in(batch.gone))
+            for batch in batches if table in batch.files
+        ]  # fmt: skip
+        frames[table] = pl.concat([_frame(table, []), *read])
+    return _write(root, frames)
 
 
-def _rows(connection: Reader, table: str, run_id: str) -> list[tuple[Any, ...]]:
-    source, order = SOURCES[table]
-    query = f"SELECT {', '.join(COLUMNS[table])} FROM {source} WHERE run_id = ? ORDER BY {order}"
-    return [tuple(row) for row in connection.execute(query, (run_id,))]
-
-
-def _write(root: Path, table: str, frame: pl.DataFrame, level: int, runs: dict[str, int]) -> dict[str, Any]:
-    data = frame_bytes(frame)
-    name = f"{table}/{sha256_hex(data)[:32]}.parquet"
-    write_atomic(root / name, data)
-    return {"table": table, "file": name, "level": level, "runs": runs}
-
-
-def _without(root: Path, part: dict[str, Any], run_id: str) -> dict[str, Any]:
-    frame = pl.read_parquet(root / part["file"]).filter(pl.col("run_id") != run_id)
-    runs = {run: head for run, head in part["runs"].items() if run != run_id}
-    return _write(root, part["table"], frame, part["level"], runs)
-
-
-def _merged(root: Path, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    for table in COLUMNS:
-        level = 0
-        while True:
-            group = [p for p in parts if p["table"] == table and p["level"] == level]
-            if len(group) < FAN_IN:
-                break
-            frame = pl.concat([pl.read_parquet(root / p["file"]) for p in group])
-            runs = {run: head for p in group for run, head in p["runs"].items()}
-            parts = [p for p in parts if p not in group] + [_write(root, table, frame, level + 1, runs)]
-            level += 1
-    return parts
-
-
-def _save(root: Path, parts: list[dict[str, Any]]) -> None:
-    parts.sort(key=lambda part: (part["table"], -part["level"], part["file"]))
-    write_atomic(root / "parts.json", canonical({"parts": parts}))
-
-
-def _sweep(root: Path) -> None:
-    """Delete parts that stopped counting longer than the grace period ago."""
-    counted = {part["file"] for part in load_index(root)}
-    for table in COLUMNS:
-        for path in sorted((root / table).glob("*.parquet")):
-            marker = path.with_suffix(".retired")
-            if f"{table}/{path.name}" in counted:
-                marker.unlink(missing_ok=True)
-                continue
-            if not marker.exists():
-                marker.touch()
-            elif time.time() - marker.stat().st_mtime > GRACE_SECONDS:
-                path.unlink(missing_ok=True)
-                marker.unlink(missing_ok=True)
+def _write(root: Path, frames: Mapping[str, pl.DataFrame]) -> Batch:
+    """Write the tables of a batch. Sorted by run, so that its bytes depend on what it holds only."""
+    files, written = {}, []
+    for table, frame in frames.items():
+        if frame.height:
+            data = frame_bytes(frame.sort("run_id", maintain_order=True).rechunk())
+            files[table] = f"{table}-{sha256_hex(data)[:32]}.parquet"
+            written.append((data, root / files[table]))
+    rename_synced(pair for pair in written if not pair[1].exists())
+    fsync_dir(root)
+    created = frames["runs"]["created_at"]
+    return Batch(
+        runs=len(created),
+        records=frames["ledger"].height,
+        first=created.min(),
+        last=created.max(),
+        files=files,
+    )

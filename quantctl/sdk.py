@@ -202,16 +202,10 @@ class QuantSDK:
 
     def query_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """`query` as column names and tuples, without Polars."""
-        from quantctl.lake.live_sql import connect, run_query
-        from quantctl.workflows.projection import lake_views
-        from quantctl.workflows.sql_files import definitions
+        from quantctl.lake.live_sql import answer
+        from quantctl.workflows.surface import live_surface
 
-        places = self.places
-        allowed = [places.lakehouse_dir, places.ledger_parts, places.artifacts_dir]
-        with connect(
-            places.ledger_parts, places.state_url, definitions(), lake_views(places), allowed
-        ) as connection:
-            return run_query(connection, sql)
+        return answer(live_surface(self.places), sql)
 
     def rebuild_catalog(self) -> int:
         """Make the SQL projection anew from the state database; returns the number of runs."""

@@ -2,11 +2,11 @@
 SELECT l.run_id, l.seq, l.step AS stage, l.attempt, 'input' AS role,
        json_extract_string(f.value, '$.name') AS name, json_extract_string(f.value, '$.path') AS path,
        json_extract_string(f.value, '$.sha256') AS sha256
-FROM parts.ledger l, json_each(json_extract(l.record, '$.inputs')) AS f
+FROM parts.ledger l, json_each(l.inputs) AS f
 WHERE l.type = 'stage'
 UNION ALL
 SELECT l.run_id, l.seq, l.step, l.attempt, 'output',
        json_extract_string(f.value, '$.name'), json_extract_string(f.value, '$.path'),
        json_extract_string(f.value, '$.sha256')
-FROM parts.ledger l, json_each(json_extract(l.record, '$.outputs')) AS f
+FROM parts.ledger l, json_each(l.outputs) AS f
 WHERE l.type = 'stage'

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
-from quantctl.contracts.errors import QuantError
-from quantctl.lake import catalog, ledger_parts, state
-from quantctl.workflows.made_rows import made_rows
+from quantctl.lake import catalog, ledger_index, ledger_parts, state
+from quantctl.lake.fault_points import reach
+from quantctl.lake.ledger_index import Index
 from quantctl.workflows.runtime import Places
 from quantctl.workflows.sql_files import definitions
+from quantctl.workflows.surface import lake_views, made_of
 
 log = logging.getLogger("quantctl.projection")
 
@@ -25,12 +27,14 @@ def project_run(places: Places, run_id: str) -> None:
 
 
 def _project_run(places: Places, run_id: str) -> None:
+    reach("projection.begin")
     with state.reader(places.state_url) as connection:
         if connection is None:
             return
-        rows = made_rows(places.run_root(run_id), run_id)
-        ledger_parts.project_run(places.ledger_parts, connection, run_id, rows)
-    rebuild_catalog(places)
+        with ledger_parts.alone(places.ledger_parts):
+            ledger_parts.project_run(places.ledger_parts, connection, run_id, partial(made_of, places))
+            reach("projection.parts")
+            _replace_catalog(places)
 
 
 def rebuild_all(places: Places) -> int:
@@ -38,28 +42,13 @@ def rebuild_all(places: Places) -> int:
     with state.reader(places.state_url) as connection:
         if connection is None:
             return 0
-        found = connection.execute("SELECT run_id FROM runs ORDER BY created_at, run_id")
-        ids = [row["run_id"] for row in found]
-        for run_id in ids:
-            rows = made_rows(places.run_root(run_id), run_id)
-            ledger_parts.project_run(places.ledger_parts, connection, run_id, rows)
-    rebuild_catalog(places)
-    return len(ids)
+        with ledger_parts.alone(places.ledger_parts):
+            count = ledger_parts.rebuild(places.ledger_parts, connection, partial(made_of, places))
+            _replace_catalog(places)
+    return count
 
 
-def rebuild_catalog(places: Places) -> None:
+def _replace_catalog(places: Places) -> None:
     """Replace `data/catalog.duckdb` by views over the parts that count now."""
-    files: dict[str, list[str]] = {}
-    for part in ledger_parts.load_index(places.ledger_parts):
-        files.setdefault(part["table"], []).append(str(places.ledger_parts / part["file"]))
-    catalog.replace(places.catalog, files, definitions(), lake_views(places))
-
-
-def lake_views(places: Places) -> dict[str, str]:
-    """Views of the tables of the newest published snapshot; none before the first."""
-    from quantctl.lake.snapshot import Lake
-
-    try:
-        return Lake(places.lakehouse_dir).snapshot("latest").view_queries()
-    except QuantError:
-        return {}
+    index = ledger_index.load(places.ledger_parts) or Index()
+    catalog.replace(places.catalog, places.ledger_parts, index, definitions(), lake_views(places))

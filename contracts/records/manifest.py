@@ -11,7 +11,7 @@ from quantctl.contracts.records.run import CodeFacts
 
 class Manifest(BaseModel):
     """The resolved manifest. `manifest_sha256` is its logical hash: the sha256 of the canonical
-    manifest without itself, `created_at`, `replay`, `settings.paths` and the state URL."""
+    manifest without itself, `created_at`, `replay`, and `paths` in settings and origins."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -81,9 +82,8 @@ class RunRequest(BaseModel):
             "charter": [],
             "sleeves": [],
         }
-        settings = {k: v for k, v in self.settings.items() if k != "paths"}
-        sha = hash_json(body | {"settings": settings})
-        return body | {"manifest_sha256": sha, "created_at": self.created_at, "replay": self.replay}
+        made = {"manifest_sha256": manifest_hash(body), "created_at": self.created_at, "replay": self.replay}
+        return body | made
 
     def facts(self, attempt: int) -> RunFacts:
         """What pure functions may know of this run."""
@@ -99,3 +99,16 @@ class RunRequest(BaseModel):
             code_version=self.code.version,
             attempt=attempt,
         )
+
+
+def manifest_hash(manifest: Mapping[str, Any]) -> str:
+    """The hash by which everything refers to a manifest: nothing in it says when or where a run was made.
+
+    Where things lie is left out with its origins, so a run is the same over every state database.
+    """
+    kept = {k: v for k, v in manifest.items() if k not in ("manifest_sha256", "created_at", "replay")}
+    if isinstance(manifest.get("settings"), Mapping):
+        kept["settings"] = {k: v for k, v in manifest["settings"].items() if k != "paths"}
+    if isinstance(manifest.get("origins"), Mapping):
+        kept["origins"] = {k: v for k, v in manifest["origins"].items() if not k.startswith("paths.")}
+    return hash_json(kept)

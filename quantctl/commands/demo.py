@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,8 +38,8 @@ def demo(
     and call it again: it goes on where it was.
     """
     root = Path(invocation(ctx).resolve().settings.paths.data_dir).resolve() / "demo"
-    tag = f"{seed}_{symbols}_{days}"
     with running(ctx, None, quiet=as_json, data_dir=root) as held:
+        tag = _tag(held, f"{seed}_{symbols}_{days}")
         snapshot = _market(held, tag, seed=seed, symbols=symbols, days=days)
         results = [_sleeve(held, profile, snapshot, tag) for profile in SLEEVES]
     if as_json:
@@ -50,6 +51,21 @@ def demo(
 
         shutil.rmtree(root)
     return max(int(result["exit_code"] or 0) for result in results)
+
+
+def _tag(held: Running, size: str) -> str:
+    """What the run ids end with: a number more where the state knows a demo whose directory is gone.
+
+    A state database outside the demo's directory outlives it.
+    """
+    from quantctl.workflows import runs
+
+    for number in itertools.count(1):
+        tag = size if number == 1 else f"{size}_{number}"
+        first = f"demo_simulate_{tag}"
+        if held.sdk.places.run_root(first).is_dir() or runs.status(held.sdk.places, first) is None:
+            break
+    return tag
 
 
 def _market(held: Running, tag: str, *, seed: int, symbols: int, days: int) -> str:

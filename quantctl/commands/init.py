@@ -1,4 +1,4 @@
-"""`quantctl init`: a directory with profiles, Makefile, `dbos start`'s file and an empty state database."""
+"""`quantctl init`: a directory with profiles, Makefile, `dbos start`'s file and the tables of the state."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ DIRECTORIES = ("data/lakehouse", "data/artifacts/summaries/runs", "data/export",
 
 @app.command("init")
 def init(
+    ctx: typer.Context,
     directory: Annotated[Path, typer.Argument(help="Directory to prepare.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace the files that exist.")] = False,
     as_json: Json = False,
@@ -63,14 +64,17 @@ def init(
     shutil.copytree(SHIPPED, directory / "profiles", dirs_exist_ok=True)
     (directory / "Makefile").write_text(MAKEFILE, encoding="utf-8")
     (directory / "dbos-config.yaml").write_text(DBOS_CONFIG, encoding="utf-8")
-    state = _state_database(directory / "data")
+    state = _state_database(ctx, directory / "data")
     made = [*DIRECTORIES, *WRITTEN, state]
     emit("init", {"directory": str(directory), "made": made}, "\n".join(made), as_json=as_json)
 
 
-def _state_database(data_dir: Path) -> str:
-    from quantctl.lake.state import default_url, open_engine
+def _state_database(ctx: typer.Context, data_dir: Path) -> str:
+    """Make the tables where the settings keep the state, else in the directory; returns what may be shown."""
+    from quantctl.invocation import invocation
+    from quantctl.lake.state import default_url, display, open_engine
 
-    url = default_url(data_dir)
+    paths = invocation(ctx).resolve().settings.paths
+    url = paths.state_url.get_secret_value() or default_url(data_dir)
     open_engine(url).dispose()
-    return url
+    return display(url)

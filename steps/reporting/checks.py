@@ -17,8 +17,9 @@ import polars as pl
 from pydantic import ValidationError
 
 from quantctl.contracts.artifacts import ARTIFACTS
-from quantctl.contracts.canonical import hash_json, parse_strict, sha256_hex
+from quantctl.contracts.canonical import parse_strict, sha256_hex
 from quantctl.contracts.errors import QuantError
+from quantctl.contracts.records.run import manifest_hash
 from quantctl.contracts.records.validation import Check
 from quantctl.contracts.records.weights import PhysicalPortfolio, SolverPortfolio
 from quantctl.contracts.stage import RunFacts
@@ -267,7 +268,7 @@ def _kappa(evidence: Evidence, solver: Any) -> None:
 def _stale(evidence: Evidence, versions: Sequence[Recorded], weights: Sequence[Any]) -> None:
     stale = [v.place for v in versions if _sha(evidence.files.get(v.place)) != v.sha256]
     manifest = evidence.json("resolved_manifest")
-    if isinstance(manifest, Mapping) and _manifest_hash(manifest) != evidence.run.manifest_sha256:
+    if isinstance(manifest, Mapping) and manifest_hash(manifest) != evidence.run.manifest_sha256:
         stale.append(ARTIFACTS["resolved_manifest"].path)
     for portfolio in weights:
         for name, sha in portfolio.inputs.items():
@@ -277,14 +278,6 @@ def _stale(evidence: Evidence, versions: Sequence[Recorded], weights: Sequence[A
         f"changed since they were recorded: {sorted(set(stale))[:5]}" if stale else "no file was changed"
     )
     evidence.check(not stale, "ATOMIC_HASH", "ATOMIC_STALE_INPUT", message)
-
-
-def _manifest_hash(manifest: Mapping[str, Any]) -> str:
-    """The hash by which everything refers to a manifest, from what the file holds now."""
-    body = {k: v for k, v in manifest.items() if k not in ("manifest_sha256", "created_at", "replay")}
-    settings = manifest.get("settings")
-    kept = {k: v for k, v in settings.items() if k != "paths"} if isinstance(settings, Mapping) else settings
-    return hash_json(body | {"settings": kept})
 
 
 def _sha(data: bytes | None) -> str | None:

@@ -17,6 +17,7 @@
     ├── DiskFault                 full, read-only or failing disk
     ├── MemoryFault               out of memory
     ├── StateUnreachable          the state database cannot be reached
+    ├── LeaseLost                 another worker has taken the run up
     └── Interrupted               Ctrl-C or SIGTERM
 """
 
@@ -181,6 +182,10 @@ class MemoryFault(EnvironmentFault):
 
 class StateUnreachable(EnvironmentFault):
     """`STATE_UNREACHABLE`."""
+
+
+class LeaseLost(EnvironmentFault):
+    """`LEASE_LOST`: this worker slept past its lease and may book nothing more for the run."""
 
 
 class Interrupted(EnvironmentFault):

@@ -48,7 +48,8 @@ DDL = (
         rows INTEGER, bytes INTEGER NOT NULL, contract TEXT NOT NULL, step TEXT NOT NULL,
         attempt INTEGER NOT NULL, PRIMARY KEY (run_id, path))""",
     """CREATE TABLE IF NOT EXISTS workers (
-        worker TEXT PRIMARY KEY, started TEXT NOT NULL, ended TEXT)""",
+        worker TEXT PRIMARY KEY, started TEXT NOT NULL, ended TEXT,
+        epoch INTEGER, heartbeat INTEGER, expires INTEGER)""",  # milliseconds of the database's clock
     """CREATE TABLE IF NOT EXISTS cancellations (
         run_id TEXT NOT NULL, attempt INTEGER NOT NULL, reason TEXT NOT NULL,
         PRIMARY KEY (run_id, attempt))""",

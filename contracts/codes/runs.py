@@ -36,6 +36,7 @@ CODES: dict[str, Code] = {
     "VERSION_ADOPTED": Code(None, "A run went on under another workflow protocol, because that was asked."),
     "RETRY_STAGE_LATER": Code(2, "A retry can start at the failed stage or earlier, not later."),
     "WORKER_BUSY": Code(2, "Another process holds the worker lock, and does not take up what it is asked."),
+    "LEASE_LOST": Code(5, "Another worker took the run up, because this one gave no sign of life in time."),
     "CANCELLED": Code(5, "The run was cancelled."),
     "REOPENED": Code(None, "A finished run was opened again by a retry."),
     # environment

@@ -16,6 +16,12 @@ from quantctl.contracts.canonical import canonical, parse_strict
 from quantctl.contracts.errors import QuantError
 
 LOG = "logs/spans.jsonl"
+_FIELDS = {
+    "start": {"ns", "span_id", "name", "parent", "attempt", "process", "links", "attributes"},
+    "note": {"ns", "span_id", "name", "attributes"},
+    "end": {"ns", "span_id", "status", "attributes"},
+    "sent": {"ns", "span_ids"},
+}
 OWN = ("open", "sent", "links")  # what a reader of the log knows beside the fields of a trace
 Span = dict[str, Any]
 
@@ -129,9 +135,11 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     parsed = []
     for raw in data.splitlines():
         try:
-            parsed.append(parse_strict(raw))
+            line = parse_strict(raw)
         except QuantError:
             continue  # torn by a kill: its span counts as interrupted
+        if isinstance(line, dict) and _FIELDS.get(line.get("event", ""), {"?"}) <= line.keys():
+            parsed.append(line)
     return parsed
 
 

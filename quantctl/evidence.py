@@ -144,9 +144,19 @@ def find_artifact(places: Places, run_id: str, name: str) -> tuple[str, Path]:
 
 
 def log_lines(places: Places, run_id: str) -> list[dict[str, Any]]:
-    """Every line of `logs/run.jsonl`."""
-    path = require_run(places.artifacts_dir, run_id) / "logs" / "run.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """Every whole line of `logs/run.jsonl`; one that is being written, or was torn by a kill, is left out."""
+    runs.require_status(places, run_id)
+    path = places.run_root(run_id) / "logs" / "run.jsonl"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [line for line in map(_parsed, lines) if line is not None]
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def records(places: Places, run_id: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from quantctl.contracts.records.wish import Wish
 from quantctl.lake import artifact_index, state
 from quantctl.lake.audit_file import project
 from quantctl.lake.rundir import RunDirectory
-from quantctl.workflows import book, runs, versions
+from quantctl.workflows import after, book, lives, runs, versions
 from quantctl.workflows.names import QUEUE, first_operation
 from quantctl.workflows.projection import project_run
 from quantctl.workflows.registry import build
@@ -66,6 +66,7 @@ def cancel(runtime: Runtime, run_id: str, reason: str) -> None:
     with runtime.engine.begin() as sql:
         book.genesis(sql, request)
         book.close_cancelled(sql, request, _not_started(runtime.places, request))
+    after.write_trace(runtime.places, request, lives.cancelled(runtime, request), complete=True)
     project(runtime.places.state_url, run_id, directory.root)
     project_run(runtime.places, run_id)
 

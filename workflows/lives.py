@@ -85,6 +85,16 @@ def cut_off(runtime: Runtime, request: RunRequest, life: Life | None, reason: st
         log.exception("the end of a life of %s could not be recorded", request.run_id)
 
 
+def cancelled(runtime: Runtime, request: RunRequest) -> RunTrace:
+    """Close what the last life of a run left open, when it is cancelled while nobody executes it."""
+    with environment_apart(request.run_id):
+        _record_end(runtime, request.run_id, "KILLED")
+        trace = RunTrace(runtime.places.run_root(request.run_id), request, runtime.worker)
+        trace.begin()
+        trace.finish("CANCELLED", {"code": "CANCELLED"})
+    return trace
+
+
 def _record_end(runtime: Runtime, run_id: str, reason: str) -> None:
     from sqlalchemy import text
 

@@ -99,7 +99,7 @@ class RunTrace:
 
     def finish(self, state: str, error: dict[str, Any] | None) -> None:
         """Close the open root spans: the run has come to its end."""
-        facts: Facts = {"quant.state": state, "quant.lives": self._life + 1}
+        facts: Facts = {"quant.state": state}
         facts |= {"error.code": error["code"]} if error else {}
         for span in self._log.spans():
             if span["open"]:

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from quantctl.conflicts import in_words
-from quantctl.contracts.errors import DataMissing
+from quantctl.contracts.errors import ConfigError, DataMissing
 from quantctl.contracts.ids import check_run_id
+from quantctl.contracts.nearest import did_you_mean
 from quantctl.options import Json, Limit, Since
 from quantctl.output import emit, table
 from quantctl.session import reading, run_document, verdict_text
@@ -19,6 +20,7 @@ from quantctl.workflows.runs import TERMINAL, RunStatus
 app = typer.Typer()
 
 CONFLICTS = "infeasibility"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 @app.command()
@@ -99,17 +101,27 @@ def logs(
     run_id: str,
     follow: Annotated[bool, typer.Option("--follow", help="Wait for more until the run ends.")] = False,
     stage: Annotated[str | None, typer.Option("--stage", help="Only this stage.")] = None,
-    level: Annotated[str | None, typer.Option("--level", help="Only this level.")] = None,
+    level: Annotated[
+        str, typer.Option("--level", help="This level and above: debug, info, warning, error or critical.")
+    ] = "debug",
     as_json: Json = False,
 ) -> int:
-    """Structured log lines of a run."""
+    """Structured log lines of a run; each names its stage, trace and span."""
+    if level.upper() not in LOG_LEVELS:
+        hint = did_you_mean(level, [each.lower() for each in LOG_LEVELS])
+        raise ConfigError("USAGE", f"unknown log level {level!r}{hint}", where="--level",
+                          remedy="quantctl logs --help")  # fmt: skip
     sdk = reading(ctx)
-    wanted = {"stage_id": stage, "level": level and level.upper()}
+    least = LOG_LEVELS.index(level.upper())
     seen = 0
     while True:
         ended = sdk.status(check_run_id(run_id)).state in TERMINAL
         lines = sdk.log_lines(run_id)
-        fresh = [x for x in lines[seen:] if all(v is None or x.get(k) == v for k, v in wanted.items())]
+        fresh = [
+            line
+            for line in lines[seen:]
+            if stage in (None, line.get("stage_id")) and line.get("level") in LOG_LEVELS[least:]
+        ]
         seen = len(lines)
         _print_lines(fresh, as_json=as_json, follow=follow)
         if ended or not follow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from quantctl.contracts.settings.allocation import AllocationSettings
+from quantctl.contracts.tracing import span
 from quantctl.steps.l4_allocation.kernels.barbell import DeclaredCaps, barbell
 from quantctl.steps.l4_allocation.kernels.equal_risk import equal_risk, risk_budget
 from quantctl.steps.l4_allocation.kernels.equal_weight import equal_weight
@@ -21,6 +22,17 @@ from quantctl.steps.l4_allocation.profiles import UNCAPPED, Setting, is_ratio, s
 
 def run_kernel(profile: str, problem: Problem, setting: Setting) -> Result:
     """Run the kernel of `profile`, which is no `adaptive`, on `problem`, fully invested."""
+    with span(f"solve {profile}", "solver", **{"quant.atoms": len(problem.names)}) as told:
+        result = _kernel(profile, problem, setting)
+        told["quant.status"] = result.status
+        told["quant.iterations"] = sum(attempt.iterations for attempt in result.attempts)
+        told["quant.factorisations"] = sum(attempt.factorisations for attempt in result.attempts)
+        if not result.accepted:
+            told["error.code"] = result.status
+    return result
+
+
+def _kernel(profile: str, problem: Problem, setting: Setting) -> Result:
     settings = setting.settings
     if profile in UNCAPPED:
         return equal_weight(problem)

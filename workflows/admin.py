@@ -13,6 +13,7 @@ from dbos import DBOS, WorkflowSerializationFormat
 from quantctl.contracts.errors import QuantError
 from quantctl.contracts.records.wish import Answer, Wish
 from quantctl.lake import state
+from quantctl.lake.fault_points import reach
 from quantctl.workflows import changing
 from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.names import ADMIN, ADMIN_QUEUE
@@ -29,11 +30,13 @@ def admin(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answer(wish: Wish) -> dict[str, Any]:
+    reach("wish.taken")
     with environment_apart(wish.run_id):
         try:
             changing.perform(current(), wish)
         except QuantError as problem:
             return Answer.of(problem).model_dump()
+    reach("wish.fulfilled")
     return Answer().model_dump()
 
 

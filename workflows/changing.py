@@ -10,6 +10,7 @@ from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.records.wish import Wish
 from quantctl.lake import artifact_index, state
 from quantctl.lake.audit_file import project
+from quantctl.lake.fault_points import reach
 from quantctl.lake.rundir import RunDirectory
 from quantctl.workflows import after, book, lives, runs, versions
 from quantctl.workflows.names import QUEUE, first_operation
@@ -56,16 +57,19 @@ def cancel(runtime: Runtime, run_id: str, reason: str) -> None:
     retried = known.closed_at is not None
     with runtime.engine.begin() as sql:
         book.ask_cancellation(sql, run_id, known.attempt + retried, reason)
+    reach("cancel.asked")
     if retried or executing(runtime, run_id):
         return
     request = runs.request_of(runtime.places, run_id)
     assert request is not None
     _give_up(run_id)
+    reach("cancel.given_up")
     directory = RunDirectory(runtime.places.artifacts_dir, run_id, known.profile)
     directory.write("resolved_manifest", request.manifest())
     with runtime.engine.begin() as sql:
         book.genesis(sql, request)
         book.close_cancelled(sql, request, _not_started(runtime.places, request))
+    reach("cancel.closed")
     after.write_trace(runtime.places, request, lives.cancelled(runtime, request), complete=True)
     project(runtime.places.state_url, run_id, directory.root)
     project_run(runtime.places, run_id)
@@ -93,6 +97,7 @@ def resume(runtime: Runtime, wish: Wish) -> None:
     if known.state in runs.TERMINAL:
         return  # it ended meanwhile
     adopted = wish.adopt_version and versions.adopt(runtime, wish.run_id)
+    reach("adopt.booked")
     versions.check(runtime.places, wish.run_id)
     if adopted or not executing(runtime, wish.run_id):
         take_up(runtime, wish.run_id)
@@ -159,8 +164,10 @@ def retry(runtime: Runtime, wish: Wish) -> None:
     pipeline = build(known.pipeline)
     first = pipeline.index(stage)
     _set_aside(runtime.places, known, [spec.id for spec in pipeline.stages[first:]])
+    reach("retry.aside")
     runtime.ended.discard(wish.run_id)
     _rewind(wish.run_id, first_operation(first))
+    reach("retry.rewound")
 
 
 def _begun_again(known: RunStatus, attempt: int) -> bool:

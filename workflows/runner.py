@@ -23,6 +23,7 @@ from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.stage import StageSpec
 from quantctl.lake import ledger, state
 from quantctl.lake.audit_file import project
+from quantctl.lake.fault_points import reach
 from quantctl.workflows import after, book, lives
 from quantctl.workflows.compute import compute
 from quantctl.workflows.faults import environment_apart
@@ -56,6 +57,7 @@ def execute(payload: dict[str, Any]) -> dict[str, Any]:
 
 def _leave_cancelled(run_id: str) -> None:
     """Let the engine's own row of a run follow its ledger, which is closed as CANCELLED."""
+    reach("cancel.left")
     DBOS.cancel_workflow(run_id)
     raise engine_errors.DBOSWorkflowCancelledError(f"run {run_id} was cancelled")
 

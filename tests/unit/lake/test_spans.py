@@ -58,8 +58,6 @@ TORN = [b'{"event":"end","span', b"\xff\xfe", b"[1]\n", b"null", b'{"event":"sta
 
 
 @pytest.mark.parametrize("torn", TORN)
-    "torn", [b'{"event":"end","span', b"\xff\xfe", b"[1]\n", b"null", b'{"event":"start"}']
-)
 def test_a_torn_line_swallows_neither_the_line_before_nor_the_one_after(tmp_path: Path, torn: bytes) -> None:
     log(tmp_path).start("a" * 16, "root", None, 1)
     with (tmp_path / LOG).open("ab") as stream:

@@ -93,6 +93,7 @@ def make_dirs(path: Path) -> None:
     make_dirs(path.parent)
     with disk_faults(path):
         path.mkdir(exist_ok=True)
+    reach("directory.made")
     fsync_dir(path.parent)
 
 

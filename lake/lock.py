@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+from quantctl.lake.fault_points import reach
 from quantctl.lake.files import disk_faults
 
 
@@ -38,16 +39,19 @@ class WorkerLock:
                     os.close(descriptor)
                     return False
                 time.sleep(0.005)
+        reach("lock.taken")
         with disk_faults(self.path):
             name = worker.encode()
             os.pwrite(descriptor, name, 0)
             os.ftruncate(descriptor, len(name))
+        reach("lock.named")
         self._descriptor = descriptor
         return True
 
     def release(self) -> None:
         """Stop being the holder."""
         if self._descriptor is not None:
+            reach("lock.leaving")
             os.close(self._descriptor)
             self._descriptor = None
 

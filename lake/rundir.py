@@ -165,6 +165,7 @@ def point_latest(artifacts_dir: Path, run_id: str) -> None:
     link = artifacts_dir / "summaries" / "latest"
     temporary = temporary_name(link)
     temporary.symlink_to(Path("runs") / run_id)
+    reach("latest.linked")
     temporary.replace(link)
     reach("latest.pointed")
     fsync_dir(link.parent)

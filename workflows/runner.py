@@ -15,6 +15,7 @@ from typing import Any
 
 from dbos import DBOS
 from dbos import error as engine_errors
+from sqlalchemy import event
 
 from quantctl.contracts.artifacts import Artifact
 from quantctl.contracts.canonical import canonical, hash_json
@@ -67,6 +68,7 @@ def _live(runtime: Runtime, request: RunRequest) -> dict[str, Any]:
     life = None
     try:
         life = lives.begin(runtime, request)
+        reach("life.begun")
         log_file = run_log(runtime.places.run_root(request.run_id), request.run_id, request.trace_id)
         with log_file, life.trace.running():
             if life.number:
@@ -74,6 +76,7 @@ def _live(runtime: Runtime, request: RunRequest) -> dict[str, Any]:
             run = _Run(request, runtime, life)
             result = _gone(run)
             lives.end(runtime, request, life, result)
+            reach("life.ended")
             with environment_apart(request.run_id):
                 after.closed(run.session, life.trace, result["state"])
     except EnvironmentFault as fault:
@@ -159,11 +162,16 @@ class _Run:
     def _compute(self, spec: StageSpec, attempt: int) -> dict[str, Any]:
         def step() -> dict[str, Any]:
             gates = self.pipeline.gates[spec.id]
-            return lives.in_span(
+            reach("compute.begin")
+            outcome = lives.in_span(
                 self.life, spec.id, attempt, lambda: compute(self.session, spec, gates, attempt)
             )
+            reach("compute.ended")
+            return outcome
 
-        return DBOS.run_step({"name": f"compute {spec.id}"}, step)
+        outcome = DBOS.run_step({"name": f"compute {spec.id}"}, step)
+        reach("compute.checkpointed")
+        return outcome
 
     def _project(self, *, live: bool) -> None:
         """Bring the projections up to date; while stages run, the SQL surface only now and then."""
@@ -185,10 +193,17 @@ class _Run:
     def _transaction(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         def body() -> Any:
             with environment_apart(self.request.run_id):
-                return function(self.runtime.datasource.sql_session(), *arguments)
+                sql = self.runtime.datasource.sql_session()
+                reach("transaction.begin")
+                result = function(sql, *arguments)
+                reach("transaction.filled")
+                event.listen(sql, "after_commit", lambda _: reach("transaction.committed"))
+                return result
 
         with environment_apart(self.request.run_id):
-            return self.runtime.datasource.run_tx_step({"name": name}, body)
+            result = self.runtime.datasource.run_tx_step({"name": name}, body)
+        reach("transaction.checkpointed")
+        return result
 
 
 def _artifacts(outcome: dict[str, Any]) -> dict[str, Artifact]:

@@ -13,6 +13,7 @@ from typing import Any
 from quantctl.contracts.errors import ConfigError, StateUnreachable
 from quantctl.contracts.records.run import PROTOCOL
 from quantctl.lake import state
+from quantctl.lake.fault_points import reach
 from quantctl.lake.ledger import timestamp
 from quantctl.lake.lock import WorkerLock
 from quantctl.workflows import runs
@@ -28,11 +29,17 @@ CLAIMED_SECONDS = 24 * 3600  # a run that was claimed just before leaving is fin
 
 @dataclass(frozen=True)
 class Limits:
-    """What a worker may use: megabytes kept free, runs at once, seconds for a stage to finish."""
+    """What a worker may use: megabytes kept free, runs at once, seconds for a stage to finish.
+
+    lease_seconds, max_runs : on Postgres, how long it may give no sign of life, and the runs at once over
+        all workers (null: what each of them takes)
+    """
 
     min_free_mb: int = 200
     parallel: int = 1
     grace_seconds: float = 30.0
+    lease_seconds: float = 15.0
+    max_runs: int | None = None
 
 
 class Worker:
@@ -100,7 +107,9 @@ class Worker:
         self.found = runs.executors(self.places)
         if not self._listen:
             DBOS.listen_queues([])
+        reach("engine.launching")
         DBOS.launch()
+        reach("engine.launched")
         DBOS.register_queue(
             QUEUE, worker_concurrency=self._limits.parallel, polling_interval_sec=POLL_SECONDS,
             on_conflict="always_update",
@@ -118,6 +127,7 @@ class Worker:
         function = atomic.dataops if request["pipeline"].startswith("data.") else atomic.alpha
         with SetWorkflowID(request["run_id"]), PropagateOtelContext(telemetry.calling_context()):
             DBOS.enqueue_workflow(QUEUE, function, request)
+        reach("run.enqueued")
 
     def adopt(self, run_id: str) -> None:
         """Take up a pending run of a worker that is gone (we hold the lock, so it is)."""
@@ -158,6 +168,7 @@ class Worker:
             # Without its database the engine would wait for ever, and nothing could be booked.
             waits = 0 if self._stop.is_set() or self._lost else CLAIMED_SECONDS
             DBOS.destroy(workflow_completion_timeout_sec=waits)
+            reach("engine.destroyed")
             self._sign_out()
             self.runtime.engine.dispose()
             runtimes.install(None)

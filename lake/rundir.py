@@ -24,6 +24,7 @@ from quantctl.lake.files import (
 )
 
 _MEMO_LIMIT = 256
+_GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class RunDirectory:
@@ -64,11 +65,11 @@ class RunDirectory:
         path = self.path(name)
         try:
             data = path.read_bytes()
-        except FileNotFoundError:
-            raise self._corrupt(name, "the file is gone") from None
+        except _GONE:
+            raise self.corrupt(name, "the file is gone") from None
         found = sha256_hex(data)
         if found != sha256:
-            raise self._corrupt(name, f"sha256 is {found[:12]}, recorded {sha256[:12]}")
+            raise self.corrupt(name, f"sha256 is {found[:12]}, recorded {sha256[:12]}")
         known = self._memo.get((name, found))
         if known is None:
             known = decode(name, data)
@@ -82,7 +83,7 @@ class RunDirectory:
             return Loaded(name, relative, None, None, "missing", "no such artifact in this run")
         try:
             data = self.path(name).read_bytes()
-        except FileNotFoundError:
+        except _GONE:
             return Loaded(name, relative, None, sha256, "missing", "the file is gone")
         found = sha256_hex(data)
         if sha256 is not None and found != sha256:
@@ -110,7 +111,7 @@ class RunDirectory:
         with disk_faults(self.root / relative):
             try:
                 return (self.root / relative).read_bytes()
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            except _GONE:
                 return None
 
     def evidence(self, artifacts: Iterable[Artifact]) -> dict[str, bytes | None]:
@@ -141,7 +142,8 @@ class RunDirectory:
             self._memo.pop(next(iter(self._memo)))
         self._memo[(name, sha256)] = value
 
-    def _corrupt(self, name: str, why: str) -> ContractError:
+    def corrupt(self, name: str, why: str) -> ContractError:
+        """The error (`ARTIFACT_CORRUPT`, exit 3) of an artifact that is not what its run recorded."""
         return ContractError(
             "ARTIFACT_CORRUPT",
             f"artifact {name} is not what its run recorded: {why}",

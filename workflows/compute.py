@@ -15,7 +15,7 @@ from quantctl.contracts.stage import Finding, GateSpec, Judgement, Outcome, Stag
 from quantctl.contracts.tracing import span
 from quantctl.lake import ledger
 from quantctl.lake.files import fault_of, require_space
-from quantctl.workflows import verdicts
+from quantctl.workflows import fence, verdicts
 from quantctl.workflows.boundary import alpha_only
 from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.session import Session
@@ -92,7 +92,8 @@ def _call(session: Session, spec: StageSpec, attempt: int, outcome: dict[str, An
 
 
 def _write(session: Session, name: str, value: Any, outcome: dict[str, Any]) -> Artifact:
-    artifact = session.directory.write(name, value)
+    with fence.held(session.runtime, session.request.run_id):
+        artifact = session.directory.write(name, value)
     session.artifacts[name] = artifact
     outcome["outputs"].append(artifact.model_dump())
     return artifact
@@ -115,13 +116,8 @@ def _judge_all(session: Session, gates: tuple[GateSpec, ...], outcome: dict[str,
 
 def _judge(session: Session, gate: GateSpec, outcome: dict[str, Any], attempt: int) -> QuantError | None:
     with span(f"gate {gate.id}", "gate") as told:
-        arguments = session.gate_arguments(gate, attempt)
         inputs = session.input_hashes(gate.inputs)
-        try:
-            with typed(f"gate {gate.id}"):
-                judgement = gate.function(**arguments)
-        except QuantError as problem:  # a gate that breaks is a failed gate with a verdict, not a crash
-            judgement = _broken(gate, problem)
+        judgement = _judgement(session, gate, attempt)
         body = verdicts.verdict(gate, judgement, session.request.facts(attempt), inputs)
         if body["status"] == "FAIL":
             told["error.code"] = verdicts.code_of(body)
@@ -135,10 +131,26 @@ def _judge(session: Session, gate: GateSpec, outcome: dict[str, Any], attempt: i
     return verdicts.failure(gate, judgement, body, written.path)
 
 
-def _broken(gate: GateSpec, problem: QuantError) -> Judgement:
+def _judgement(session: Session, gate: GateSpec, attempt: int) -> Judgement:
+    """What a gate finds; one that breaks is a failed gate with a verdict, not a crash.
+
+    Where what it is to judge is gone or changed, that fault keeps its own code and exit.
+    """
+    try:
+        arguments = session.gate_arguments(gate, attempt)
+    except QuantError as problem:
+        return _unjudged(gate, problem.code, problem, error=problem)
+    try:
+        with typed(f"gate {gate.id}"):
+            return gate.function(**arguments)
+    except QuantError as problem:
+        return _unjudged(gate, gate.own_code("PARSE"), problem)
+
+
+def _unjudged(gate: GateSpec, code: str, problem: QuantError, error: QuantError | None = None) -> Judgement:
     message = f"gate {gate.id} could not judge: {problem.message}"
-    found = Finding(level="ERROR", code=gate.own_code("PARSE"), message=message)
-    return Judgement([found], {"inputs": len(gate.inputs)})
+    found = Finding(level="ERROR", code=code, message=message)
+    return Judgement([found], {"inputs": len(gate.inputs)}, error=error)
 
 
 def _check_size(spec: StageSpec, outcome: dict[str, Any]) -> None:

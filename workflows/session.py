@@ -55,13 +55,19 @@ class Session:
         return arguments | self._common(gate, attempt)
 
     def _loaded(self, name: str) -> Loaded[Any]:
-        """An artifact for a gate; a file that no record names is missing, whatever lies there."""
+        """An artifact for a gate; a file that no record names is missing, whatever lies there.
+
+        A recorded one whose file is gone or changed is nothing to judge: `ARTIFACT_CORRUPT` (exit 3).
+        """
         known = self.artifacts.get(name)
         if known is None and name not in TIMED_INPUTS:
             return Loaded(
                 name, self.directory.relative(name), None, None, "missing", "not written by this run"
             )
-        return self.directory.load(name, known.sha256 if known else None)
+        loaded = self.directory.load(name, known.sha256 if known else None)
+        if known is not None and (loaded.problem == "missing" or loaded.sha256 != known.sha256):
+            raise self.directory.corrupt(name, loaded.detail)
+        return loaded
 
     def input_hashes(self, names: typing.Iterable[str]) -> dict[str, str | None]:
         """Path -> sha256 of artifacts; files that carry time are named by their logical hash."""

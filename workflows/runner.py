@@ -112,14 +112,14 @@ class _Run:
         self.life = life
         self.session = Session(request, runtime)
         self.pipeline: Pipeline = build(request.pipeline)
-        self._projected = 0.0
+        self._projected = time.monotonic()
 
     def go(self) -> dict[str, Any]:
         with environment_apart(self.request.run_id):
             self.session.directory.clear()
             self.session.directory.write("resolved_manifest", self.request.manifest())
         self._transaction("genesis", book.genesis, self.request)
-        self._project(live=False)
+        self._project(live=True)
         stages = self.pipeline.stages
         error = None
         for index, spec in enumerate(stages):

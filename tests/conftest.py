@@ -44,17 +44,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
 
 
-def _postgres() -> ModuleType:
-    """The module beside this one; tests are no package."""
-    spec = importlib.util.spec_from_file_location("postgres", Path(__file__).with_name("postgres.py"))
+def _beside(name: str) -> ModuleType:
+    """A module beside this one; tests are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["postgres"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-postgres = _postgres()
+postgres = _beside("postgres")
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +77,15 @@ def postgres_url(postgres_server: Any) -> str:
 def state_env(request: pytest.FixtureRequest) -> dict[str, str]:
     """Environment that says where the state is kept: a test that takes it runs on both databases."""
     return {} if request.param == "sqlite" else {"TV_STATE_URL": request.getfixturevalue("postgres_url")}
+
+
+@pytest.fixture
+def booked(tmp_path: Path, state_env: dict[str, str]) -> Any:
+    """An empty ledger of the product's own transactions, on both databases."""
+    return _beside("booked").Book(tmp_path / "data", state_env.get("TV_STATE_URL"))
+
+
+@pytest.fixture
+def booked_file(tmp_path: Path) -> Any:
+    """The same in a SQLite file."""
+    return _beside("booked").Book(tmp_path / "data")

@@ -84,24 +84,27 @@ _SIGN_OUT = f"""
 UPDATE workers SET ended = {_STAMP}, heartbeat = {_NOW}, expires = {_NOW} WHERE worker = :w AND epoch = :e"""
 
 
-def adopt(sql: Connection, version: str, only: str | None = None, *, put_down: bool = False) -> list[str]:
+def adopt(
+    sql: Connection, worker: str, version: str, only: str | None = None, *, put_down: bool = False
+) -> list[str]:
     """Put what dead workers left pending into its queue again, whence a live worker takes it, oldest first.
 
     The row of a workflow changes hands in one statement: of several workers that adopt it one wins, and
     the dead one, should it wake, finds the token of its execution gone (`owns`).
 
+    worker : who adopts; its own runs are not orphans, even if it slept past its lease just now
     only : a run, with its children; put_down : also what met a fault and waits for `resume`
     """
     from sqlalchemy import text
 
-    given = {"version": version, "only": only, "put_down": put_down, "prefix": PUT_DOWN}
+    given = {"w": worker, "version": version, "only": only, "put_down": put_down, "prefix": PUT_DOWN}
     return [str(row[0]) for row in sql.execute(text(_ADOPT), given)]
 
 
 _ADOPT = f"""
 WITH orphans AS (
     SELECT w.workflow_uuid FROM workflow_status w
-    WHERE w.status = 'PENDING' AND w.application_version = :version
+    WHERE w.status = 'PENDING' AND w.application_version = :version AND w.executor_id <> :w
       AND (CAST(:only AS TEXT) IS NULL OR :only IN (w.workflow_uuid, w.parent_workflow_id))
       AND (:put_down OR NOT starts_with(w.executor_id, :prefix))
       AND NOT EXISTS (SELECT 1 FROM workers k WHERE k.worker = w.executor_id AND k.expires > {_NOW})
@@ -114,6 +117,19 @@ FROM orphans o WHERE w.workflow_uuid = o.workflow_uuid
 RETURNING w.workflow_uuid"""
 
 
+def requeue(sql: Connection, worker: str, run_id: str) -> None:
+    """Put a run into its queue again that this worker dropped while the database was away."""
+    from sqlalchemy import text
+
+    sql.execute(text(_REQUEUE), {"w": worker, "r": run_id})
+
+
+_REQUEUE = f"""
+UPDATE workflow_status
+SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, updated_at = {_NOW}
+WHERE workflow_uuid = :r AND executor_id = :w AND status = 'PENDING'"""
+
+
 def owns(sql: Connection | Session, run_id: str, token: str) -> bool:
     """Whether an execution still has its run; the row stays locked until the transaction ends.
 
@@ -123,6 +139,14 @@ def owns(sql: Connection | Session, run_id: str, token: str) -> bool:
 
     query = "SELECT owner_xid FROM workflow_status WHERE workflow_uuid = :r FOR NO KEY UPDATE"
     return sql.execute(text(query), {"r": run_id}).scalar() == token
+
+
+def alone(sql: Connection, run_id: str) -> None:
+    """Wait until no other transaction is alone with this run, and be it until this one ends."""
+    from sqlalchemy import text
+
+    key = f"quantctl/change/{run_id}"
+    sql.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
 
 
 def put_down(sql: Connection, run_id: str, token: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantctl.contracts.errors import EnvironmentFault, InternalError, Interrupted
+from quantctl.lake import leases
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -27,6 +28,10 @@ class Places:
     def lock(self) -> Path:
         """The lock of whoever executes runs."""
         return self.data_dir / "state" / "worker.lock"
+
+    def live_workers(self) -> frozenset[str]:
+        """Names of the workers that are alive now; raises `STATE_UNREACHABLE` when Postgres is away."""
+        return leases.live_workers(self.state_url, self.lock)
 
     @property
     def cache(self) -> Path:
@@ -50,7 +55,11 @@ class Places:
 
 @dataclass
 class Runtime:
-    """The worker's engine, datasource and signals."""
+    """The worker's engine, datasource and signals, and the runs that execute here.
+
+    shared : whether other workers share the state database, so that a run may be taken away
+    active : run -> what stands for its execution in this process
+    """
 
     places: Places
     worker: str
@@ -59,8 +68,24 @@ class Runtime:
     min_free_mb: int
     stop: threading.Event
     faults: dict[str, EnvironmentFault] = field(default_factory=dict)
-    active: set[str] = field(default_factory=set)
+    active: dict[str, object] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
+    shared: bool = False
+
+    def begin(self, run_id: str) -> object:
+        """An execution of a run begins in this process."""
+        self.faults.pop(run_id, None)
+        self.ended.discard(run_id)
+        self.active[run_id] = execution = object()
+        return execution
+
+    def end(self, run_id: str, execution: object, fault: EnvironmentFault | None) -> None:
+        """It ends, by a fault or not; a later execution of the same run, begun meanwhile, goes on."""
+        if self.active.get(run_id) is execution:
+            del self.active[run_id]
+            self.ended.add(run_id)
+            if fault is not None:
+                self.faults[run_id] = fault
 
     def check_stop(self, run_id: str, stage: str) -> None:
         """Raise `Interrupted` when the process was asked to start no further stage."""

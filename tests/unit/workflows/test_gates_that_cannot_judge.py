@@ -39,7 +39,8 @@ class Session:
     def __init__(self, root: Path) -> None:
         settings = {"features": {"feat_directional_sign_test_gate_atomic": True}}
         self.request = SimpleNamespace(run_id="r", settings=settings, facts=lambda attempt: RUN)
-        self.runtime = SimpleNamespace(min_free_mb=0, places=SimpleNamespace(lakehouse_dir=root / "lake"))
+        lake = SimpleNamespace(lakehouse_dir=root / "lake")
+        self.runtime = SimpleNamespace(min_free_mb=0, shared=False, places=lake)
         self.directory = RunDirectory(root, "r", "p")
         self.artifacts: dict[str, Any] = {}
 

@@ -8,7 +8,7 @@ import uuid
 
 from quantctl.contracts.errors import ConfigError, InternalError
 from quantctl.contracts.records.wish import Answer, Wish
-from quantctl.lake import lock, state
+from quantctl.lake import state
 from quantctl.workflows.runtime import Places
 from quantctl.workflows.submitting import submit_wish, withdraw
 
@@ -48,7 +48,7 @@ class Asking:
 
     def deserted(self) -> bool:
         """Whether nobody is there to fulfil the wish any more; it is taken back then."""
-        if lock.holder(self._places.lock) is not None:
+        if self._places.live_workers():
             return False
         self.withdraw()
         return True
@@ -68,7 +68,7 @@ class Asking:
             return
         raise ConfigError(
             "WORKER_BUSY",
-            f"{lock.holder(self._places.lock)} holds the worker lock and does not take up what it is asked",
+            f"{', '.join(sorted(self._places.live_workers()))} does not take up what it is asked",
             remedy="stop that process (it may be of another version), then repeat the command",
         )
 

@@ -6,13 +6,13 @@ Each function may be cut off anywhere and be called again: what was done is foun
 from __future__ import annotations
 
 from quantctl.contracts.errors import ConfigError, QuantError, StateUnreachable
-from quantctl.contracts.records.run import RunRequest
+from quantctl.contracts.records.run import PROTOCOL, RunRequest
 from quantctl.contracts.records.wish import Wish
-from quantctl.lake import artifact_index, state
+from quantctl.lake import artifact_index, leases, state
 from quantctl.lake.audit_file import project
 from quantctl.lake.fault_points import reach
 from quantctl.lake.rundir import RunDirectory
-from quantctl.workflows import after, book, lives, runs, versions
+from quantctl.workflows import after, book, fence, lives, runs, versions
 from quantctl.workflows.names import QUEUE, first_operation
 from quantctl.workflows.projection import project_run
 from quantctl.workflows.registry import build
@@ -21,13 +21,14 @@ from quantctl.workflows.runtime import Places, Runtime
 
 
 def perform(runtime: Runtime, wish: Wish) -> None:
-    """Do what was asked; raises the typed error that refuses it."""
-    if wish.verb == "cancel":
-        cancel(runtime, wish.run_id, wish.reason)
-    elif wish.verb == "retry":
-        retry(runtime, wish)
-    else:
-        resume(runtime, wish)
+    """Do what was asked; raises the typed error that refuses it. Of several workers one changes a run."""
+    with fence.alone(runtime, wish.run_id):
+        if wish.verb == "cancel":
+            cancel(runtime, wish.run_id, wish.reason)
+        elif wish.verb == "retry":
+            retry(runtime, wish)
+        else:
+            resume(runtime, wish)
 
 
 # cancel
@@ -107,9 +108,15 @@ def take_up(runtime: Runtime, run_id: str) -> None:
     """Put a run that a process left pending into the queue again; one that waits there stays."""
     from dbos import DBOS
 
-    if runs.executors(runtime.places).get(run_id):
-        runtime.faults.pop(run_id, None)
-        runtime.ended.discard(run_id)
+    executor = runs.executors(runtime.places).get(run_id)
+    if not executor:
+        return
+    runtime.faults.pop(run_id, None)
+    runtime.ended.discard(run_id)
+    if runtime.shared and executor != runtime.worker:  # unless another worker has adopted it meanwhile
+        with runtime.engine.begin() as sql:
+            leases.adopt(sql, runtime.worker, PROTOCOL, run_id, put_down=True)
+    else:
         DBOS.resume_workflow(run_id, queue_name=QUEUE)
 
 
@@ -118,7 +125,9 @@ def executing(runtime: Runtime, run_id: str) -> bool:
     if run_id in runtime.active:
         return True
     executor = runs.executors(runtime.places).get(run_id)
-    return executor == runtime.worker and run_id not in runtime.faults
+    if executor == runtime.worker:
+        return run_id not in runtime.faults
+    return executor in runtime.places.live_workers()
 
 
 # retry

@@ -15,7 +15,7 @@ from quantctl.contracts.stage import Finding, GateSpec, Judgement, Outcome, Stag
 from quantctl.contracts.tracing import span
 from quantctl.lake import ledger
 from quantctl.lake.files import fault_of, require_space
-from quantctl.workflows import verdicts
+from quantctl.workflows import fence, verdicts
 from quantctl.workflows.boundary import alpha_only
 from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.session import Session
@@ -92,7 +92,8 @@ def _call(session: Session, spec: StageSpec, attempt: int, outcome: dict[str, An
 
 
 def _write(session: Session, name: str, value: Any, outcome: dict[str, Any]) -> Artifact:
-    artifact = session.directory.write(name, value)
+    with fence.held(session.runtime, session.request.run_id):
+        artifact = session.directory.write(name, value)
     session.artifacts[name] = artifact
     outcome["outputs"].append(artifact.model_dump())
     return artifact

@@ -19,7 +19,6 @@ from quantctl.contracts.errors import (
 )
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.records.wish import Wish
-from quantctl.lake import lock
 from quantctl.lake.files import free_bytes
 from quantctl.workflows import changing, runs, versions
 from quantctl.workflows.asking import Asking
@@ -137,7 +136,8 @@ class Executor:
         """
         asking = Asking(self.places, wish) if wish is not None else None
         while True:
-            worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop)
+            batches = runs.of_batch(self.places, run_id, request)
+            worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop, batches=batches)
             if worker.start():
                 try:
                     self._begin(worker, run_id, request, asking)
@@ -197,7 +197,7 @@ class Executor:
             found = runs.require_status(self.places, run_id)
             if done and found.state in runs.TERMINAL:
                 return found
-            if take_over and lock.holder(self.places.lock) is None:
+            if take_over and runs.unattended(self.places, run_id):
                 return runs.require_status(self.places, run_id)
             self._pause(run_id)
 

@@ -14,7 +14,7 @@ from quantctl.contracts.errors import EnvironmentFault
 from quantctl.contracts.records.run import RunRequest
 from quantctl.lake import state
 from quantctl.lake.ledger import timestamp
-from quantctl.workflows import telemetry
+from quantctl.workflows import fence, telemetry
 from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.runtime import Places, Runtime
 from quantctl.workflows.trace import RunTrace
@@ -37,6 +37,7 @@ def begin(runtime: Runtime, request: RunRequest) -> Life:
 
     now = timestamp(datetime.now(UTC))
     with environment_apart(request.run_id), runtime.engine.begin() as sql:
+        fence.check(runtime, sql, request.run_id)
         sql.execute(
             text("UPDATE run_lives SET ended = :t, reason = 'KILLED' WHERE run_id = :r AND ended IS NULL"),
             {"t": now, "r": request.run_id},

@@ -19,13 +19,13 @@ from sqlalchemy import event
 
 from quantctl.contracts.artifacts import Artifact
 from quantctl.contracts.canonical import canonical, hash_json
-from quantctl.contracts.errors import EnvironmentFault, InternalError, error_from_dict
+from quantctl.contracts.errors import EnvironmentFault, InternalError, LeaseLost, error_from_dict
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.stage import StageSpec
 from quantctl.lake import ledger, state
 from quantctl.lake.audit_file import project
 from quantctl.lake.fault_points import reach
-from quantctl.workflows import after, book, lives
+from quantctl.workflows import after, book, fence, lives
 from quantctl.workflows.compute import compute
 from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.logs import run_log
@@ -42,13 +42,15 @@ def execute(payload: dict[str, Any]) -> dict[str, Any]:
     """The body of every pipeline workflow. Replays finished operations, does the rest."""
     runtime = current()
     request = RunRequest.model_validate(payload)
-    runtime.active.add(request.run_id)
+    execution, fault = runtime.begin(request.run_id), None
     try:
-        with state.booking(runtime.places.state_url):
+        with state.booking(runtime.places.state_url), fence.dropping(runtime, request.run_id):
             result = _live(runtime, request)
+    except EnvironmentFault as problem:
+        fault = problem
+        raise
     finally:
-        runtime.active.discard(request.run_id)
-        runtime.ended.add(request.run_id)
+        runtime.end(request.run_id, execution, fault)
     if result["state"] == "CANCELLED":
         _leave_cancelled(request.run_id)
     if result["error"] is not None:
@@ -72,20 +74,27 @@ def _live(runtime: Runtime, request: RunRequest) -> dict[str, Any]:
         log_file = run_log(runtime.places.run_root(request.run_id), request.run_id, request.trace_id)
         with log_file, life.trace.running():
             if life.number:
-                after.interrupted(runtime.places, request, life.trace)
+                with fence.held(runtime, request.run_id):
+                    after.interrupted(runtime.places, request, life.trace)
             run = _Run(request, runtime, life)
             result = _gone(run)
             lives.end(runtime, request, life, result)
             reach("life.ended")
-            with environment_apart(request.run_id):
+            with environment_apart(request.run_id), fence.held(runtime, request.run_id):
                 after.closed(run.session, life.trace, result["state"])
+    except LeaseLost:  # whatever is said of the run now is said by the worker that has it
+        raise
     except EnvironmentFault as fault:
-        runtime.faults[request.run_id] = fault
-        lives.cut_off(runtime, request, life, fault.code)
-        if life is not None:
-            after.interrupted(runtime.places, request, life.trace)
+        code = fault.code
+        fence.last_words(runtime, request.run_id, lambda: _cut(runtime, request, life, code))
         raise
     return result
+
+
+def _cut(runtime: Runtime, request: RunRequest, life: lives.Life | None, code: str) -> None:
+    lives.cut_off(runtime, request, life, code)
+    if life is not None:
+        after.interrupted(runtime.places, request, life.trace)
 
 
 def _gone(run: _Run) -> dict[str, Any]:
@@ -99,6 +108,7 @@ def _gone(run: _Run) -> dict[str, Any]:
             remedy="please report this; the log has the traceback",
         ).to_dict()  # fmt: skip
         with environment_apart(run.request.run_id), run.runtime.engine.begin() as sql:
+            fence.check(run.runtime, sql, run.request.run_id)
             book.close_broken(sql, run.request, error)
         return {"run_id": run.request.run_id, "state": "FAILED", "error": error}
 
@@ -115,7 +125,7 @@ class _Run:
         self._projected = time.monotonic()
 
     def go(self) -> dict[str, Any]:
-        with environment_apart(self.request.run_id):
+        with environment_apart(self.request.run_id), fence.held(self.runtime, self.request.run_id):
             self.session.directory.clear()
             self.session.directory.write("resolved_manifest", self.request.manifest())
         self._transaction("genesis", book.genesis, self.request)
@@ -175,7 +185,7 @@ class _Run:
 
     def _project(self, *, live: bool) -> None:
         """Bring the projections up to date; while stages run, the SQL surface only now and then."""
-        with environment_apart(self.request.run_id):
+        with environment_apart(self.request.run_id), fence.held(self.runtime, self.request.run_id):
             project(self.runtime.places.state_url, self.request.run_id, self.session.directory.root)
             if not live or time.monotonic() - self._projected > LIVE_SECONDS:
                 project_run(self.runtime.places, self.request.run_id)
@@ -194,6 +204,7 @@ class _Run:
         def body() -> Any:
             with environment_apart(self.request.run_id):
                 sql = self.runtime.datasource.sql_session()
+                fence.check(self.runtime, sql, self.request.run_id)
                 reach("transaction.begin")
                 result = function(sql, *arguments)
                 reach("transaction.filled")

@@ -9,7 +9,7 @@ from typing import Any
 from quantctl.contracts.errors import ConfigError, DataMissing
 from quantctl.contracts.ids import check_run_id
 from quantctl.contracts.records.run import RunRequest
-from quantctl.lake import lock, state
+from quantctl.lake import leases, state
 from quantctl.workflows.runtime import Places
 
 TERMINAL = ("SUCCESS", "FAILED", "CANCELLED")
@@ -20,6 +20,7 @@ class RunStatus:
     """Where a run stands, as any reader sees it.
 
     state : QUEUED RUNNING INTERRUPTED SUCCESS FAILED CANCELLED
+    worker : the live worker that executes it
     exit_code : of a finished run; 5 for an interrupted one; null while it waits or runs
     """
 
@@ -70,7 +71,7 @@ def statuses(places: Places, *, limit: int = 50) -> list[RunStatus]:
 
 
 def _statuses(places: Places, tail: str, arguments: tuple[Any, ...]) -> list[RunStatus]:
-    worker = lock.holder(places.lock)
+    live = places.live_workers()
     with state.reader(places.state_url) as connection:
         if connection is None:
             return []
@@ -78,13 +79,13 @@ def _statuses(places: Places, tail: str, arguments: tuple[Any, ...]) -> list[Run
             rows = connection.execute(_STATUS + tail, arguments).fetchall()
         except state.TablesMissing:
             return []
-    return [_status(row, worker) for row in rows]
+    return [_status(row, live) for row in rows]
 
 
-def _status(row: state.Row, worker: str | None) -> RunStatus:
+def _status(row: state.Row, live: frozenset[str]) -> RunStatus:
     request = None if row["profile"] else _request(row["inputs"])
     closed = row["state"] in TERMINAL and row["engine"] in ("SUCCESS", "ERROR", "CANCELLED")
-    label = row["state"] if closed else _open_state(row, worker)
+    label = row["state"] if closed else _open_state(row, live)
     return RunStatus(
         run_id=row["run_id"],
         profile=row["profile"] or (request.profile if request else ""),
@@ -95,7 +96,7 @@ def _status(row: state.Row, worker: str | None) -> RunStatus:
         exit_code=5 if label in ("INTERRUPTED", "CANCELLED") else row["exit_code"] if closed else None,
         code=row["code"],
         message=row["message"],
-        worker=worker if label == "RUNNING" else None,
+        worker=row["executor"] if label == "RUNNING" else None,
         created_at=row["created_at"] or (request.created_at if request else ""),
         closed_at=row["closed_at"],
         as_of=row["as_of"] or (request.as_of if request else None),
@@ -103,14 +104,24 @@ def _status(row: state.Row, worker: str | None) -> RunStatus:
     )
 
 
-def _open_state(row: state.Row, worker: str | None) -> str:
+def _open_state(row: state.Row, live: frozenset[str]) -> str:
     if row["engine"] == "CANCELLED":
         return "CANCELLED"
-    if row["engine"] in ("PENDING", "ENQUEUED") and row["executor"] == worker and worker is not None:
-        return "RUNNING" if row["engine"] == "PENDING" else "QUEUED"
-    if row["engine"] == "ENQUEUED" and (row["head_seq"] is None or worker is not None):
+    if row["engine"] == "PENDING" and row["executor"] in live:
+        return "RUNNING"
+    if row["engine"] == "ENQUEUED" and (row["head_seq"] is None or live):
         return "QUEUED"
     return "INTERRUPTED"
+
+
+def unattended(places: Places, run_id: str) -> bool:
+    """Whether no live process will bring a run on, so that a command may execute it."""
+    live = places.live_workers()
+    if not state.is_postgres(places.state_url):
+        return not live
+    row = _engine_row(places, run_id)
+    executor = row["executor_id"] if row is not None and row["status"] == "PENDING" else None
+    return not leases.long_lived(live) and live.isdisjoint({executor, f"run-{run_id}"})
 
 
 def request_of(places: Places, run_id: str) -> RunRequest | None:

@@ -8,36 +8,60 @@ from collections.abc import Callable
 from quantctl.contracts.records.run import PROTOCOL
 from quantctl.workflows import runs
 from quantctl.workflows.runtime import Places
+from quantctl.workflows.seats import long_lived_name
 from quantctl.workflows.versions import version_of
 from quantctl.workflows.worker import Limits, Worker
 
-NAME = "worker-1"
+Announce = Callable[[str], None]
 
 
-def serve(places: Places, limits: Limits, stop: threading.Event, *, announce: Callable[[str], None]) -> bool:
-    """Serve until `stop`; false when another process is the worker.
+def serve(places: Places, limits: Limits, stop: threading.Event, *, announce: Announce) -> bool:
+    """Serve until `stop`; on SQLite false when another process is the worker.
 
     Interrupted runs of other workers are adopted oldest first; runs of another workflow protocol are
-    announced and left alone.
+    announced and left alone. On Postgres other workers may serve beside this one: it adopts what the dead
+    among them left, now and whenever one dies.
     """
-    from quantctl.workflows.admin import take_over
-
-    worker = Worker(places, NAME, limits, stop)
+    worker = Worker(places, long_lived_name(places), limits, stop, yields=False)
     if not worker.start():
         return False
-    announce(f"{NAME} serves; SIGTERM drains and leaves")
+    announce(f"{worker.name} serves; SIGTERM drains and leaves")
     try:
-        take_over(places, NAME)
-        for run in reversed(runs.statuses(places, limit=10_000)):
-            if run.state in runs.TERMINAL or worker.found.get(run.run_id) in (None, "", NAME):
-                continue
-            version = version_of(places, run.run_id)
-            if version != PROTOCOL:
-                announce(f"left alone {run.run_id}: protocol {version}")
-                continue
-            announce(f"adopts {run.run_id} at {run.stage or 'its start'}")
-            worker.adopt(run.run_id)
-        worker.serve(lambda: False)
+        left_alone = _of_other_versions(worker)
+        for run_id, version in left_alone.items():
+            announce(f"left alone {run_id}: protocol {version}")
+        for run_id in worker.adopt(put_down=True) if worker.shared else _take_up_all(worker, left_alone):
+            announce(_adopts(places, run_id))
+        worker.serve(lambda: False, lambda run_id: announce(_adopts(places, run_id)))
     finally:
         worker.stop()
     return True
+
+
+def _pending(worker: Worker) -> list[str]:
+    """Runs that a dead worker had begun when this one started, oldest first."""
+    found = reversed(runs.statuses(worker.places, limit=10_000))
+    begun = [run.run_id for run in found if run.state == "INTERRUPTED"]
+    return [run_id for run_id in begun if worker.found.get(run_id) not in (None, "", worker.name)]
+
+
+def _of_other_versions(worker: Worker) -> dict[str, str | None]:
+    versions = {run_id: version_of(worker.places, run_id) for run_id in _pending(worker)}
+    return {run_id: version for run_id, version in versions.items() if version != PROTOCOL}
+
+
+def _take_up_all(worker: Worker, left_alone: dict[str, str | None]) -> list[str]:
+    """As the one worker: whatever is pending now has nobody else."""
+    from quantctl.workflows.admin import take_over
+
+    take_over(worker.places, worker.name)
+    mine = [run_id for run_id in _pending(worker) if run_id not in left_alone]
+    for run_id in mine:
+        worker.take_up(run_id)
+    return mine
+
+
+def _adopts(places: Places, workflow_id: str) -> str:
+    """A wish of a command may be adopted as well; its id has colons, which no run id has."""
+    known = runs.status(places, workflow_id) if ":" not in workflow_id else None
+    return f"adopts {workflow_id}" + (f" at {known.stage or 'its start'}" if known else "")

@@ -1,29 +1,28 @@
-"""The worker: the process that holds the lock, launches the workflow engine and executes runs."""
+"""The worker: a process that has a seat, launches the workflow engine and executes runs."""
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from quantctl.contracts.errors import ConfigError, StateUnreachable
+from quantctl.contracts.errors import ConfigError, LeaseLost, StateUnreachable
 from quantctl.contracts.records.run import PROTOCOL
-from quantctl.lake import state
+from quantctl.lake import leases, state
 from quantctl.lake.fault_points import reach
-from quantctl.lake.ledger import timestamp
-from quantctl.lake.lock import WorkerLock
 from quantctl.workflows import runs
 from quantctl.workflows import runtime as runtimes
 from quantctl.workflows.faults import environment_apart
-from quantctl.workflows.names import ADMIN_QUEUE, QUEUE
+from quantctl.workflows.names import QUEUE
+from quantctl.workflows.queues import register
 from quantctl.workflows.runtime import Places, Runtime
+from quantctl.workflows.seats import seat_of
 
-log = logging.getLogger("quantctl.worker")
+Answer = TypeVar("Answer")
 POLL_SECONDS = 0.1
+ADOPT_SECONDS = 1.0  # between looks for runs of dead workers
 CLAIMED_SECONDS = 24 * 3600  # a run that was claimed just before leaving is finished first
 
 
@@ -31,6 +30,7 @@ CLAIMED_SECONDS = 24 * 3600  # a run that was claimed just before leaving is fin
 class Limits:
     """What a worker may use: megabytes kept free, runs at once, seconds for a stage to finish.
 
+    children : children of batches at once; their parents only wait
     lease_seconds, max_runs : on Postgres, how long it may give no sign of life, and the runs at once over
         all workers (null: what each of them takes)
     """
@@ -40,32 +40,36 @@ class Limits:
     grace_seconds: float = 30.0
     lease_seconds: float = 15.0
     max_runs: int | None = None
+    children: int = 2
 
 
 class Worker:
-    """Holds the lock from `start` to `stop`. One process has at most one.
+    """Has a seat from `start` to `stop`. One process has at most one.
 
-    name : `run-<run_id>` for the worker embedded in a command, `worker-1` for a long-lived one.
+    name : `run-<run_id>` for the worker embedded in a command, `worker-...` for a long-lived one.
         The engine recovers what an executor of the same name left pending, so an embedded worker
         takes up its own run only.
+    yields : on Postgres, do not start while a long-lived worker is alive
     """
 
     def __init__(
-        self, places: Places, name: str, limits: Limits, stop: threading.Event, *, listen: bool = True
-    ) -> None:
+        self, places: Places, name: str, limits: Limits, stop: threading.Event, *, listen: bool = True,
+        yields: bool = True,
+    ) -> None:  # fmt: skip
         self.places = places
         self.name = name
         self._limits = limits
         self._stop = stop
         self._listen = listen
         self._lost = False
+        self._looked = 0.0
         self.found: dict[str, str] = {}
-        self._lock = WorkerLock(places.lock)
+        self._seat = seat_of(places, name, limits.lease_seconds, yields=yields)
         self.runtime: Runtime | None = None
 
     def start(self) -> bool:
-        """Become the worker; false when another process is it."""
-        if not self._lock.acquire(self.name):
+        """Become a worker; false when another process has the seat."""
+        if not self._seat.take():
             return False
         try:
             self._launch()
@@ -82,6 +86,7 @@ class Worker:
 
         with environment_apart(self.name):
             engine = state.open_engine(self.places.state_url)
+            self._seat.sign_in(engine)
         serializer = DBOSPortableJSONSerializer()
         config: DBOSConfig = {
             "name": "quantctl",
@@ -98,11 +103,10 @@ class Worker:
             database_url=self.places.state_url, engine=engine, serializer=serializer
         )
         self.runtime = Runtime(
-            self.places, self.name, engine, datasource, self._limits.min_free_mb, self._stop
-        )
+            self.places, self.name, engine, datasource, self._limits.min_free_mb, self._stop,
+            shared=self.shared,
+        )  # fmt: skip
         runtimes.install(self.runtime)
-        with environment_apart(self.name):
-            self._sign_in()
         # Read under the lock and before the launch, which takes up what bears our own name.
         self.found = runs.executors(self.places)
         if not self._listen:
@@ -110,13 +114,12 @@ class Worker:
         reach("engine.launching")
         DBOS.launch()
         reach("engine.launched")
-        DBOS.register_queue(
-            QUEUE, worker_concurrency=self._limits.parallel, polling_interval_sec=POLL_SECONDS,
-            on_conflict="always_update",
-        )  # fmt: skip
-        DBOS.register_queue(
-            ADMIN_QUEUE, worker_concurrency=1, polling_interval_sec=POLL_SECONDS, on_conflict="always_update"
-        )
+        register(self._limits.parallel, self._limits.max_runs, POLL_SECONDS, shared=self.shared)
+
+    @property
+    def shared(self) -> bool:
+        """Whether other workers may execute beside this one."""
+        return self._seat.shared
 
     def enqueue(self, request: dict[str, Any]) -> None:
         """Start a run that the engine does not know yet; a known id is left as it is."""
@@ -129,25 +132,59 @@ class Worker:
             DBOS.enqueue_workflow(QUEUE, function, request)
         reach("run.enqueued")
 
-    def adopt(self, run_id: str) -> None:
-        """Take up a pending run of a worker that is gone (we hold the lock, so it is)."""
+    def take_up(self, run_id: str) -> None:
+        """Put a pending run into the queue again that nobody executes."""
         from dbos import DBOS
 
         DBOS.resume_workflow(run_id, queue_name=QUEUE)
 
-    def serve(self, finished: Callable[[], bool]) -> None:
-        """Execute what is queued until `finished`; asked to stop, for the grace time at most."""
+    def adopt(self, *, put_down: bool = False) -> list[str]:
+        """Take up what dead workers left pending; an embedded worker takes its own run only.
+
+        put_down : also runs that met a fault of the environment and wait for `resume`
+        """
+        assert self.runtime is not None
+        if not self.shared:  # whoever has the lock takes up what it wants when it starts
+            return []
+        only = None if self.name.startswith(leases.LONG_LIVED) else self.name.removeprefix("run-")
+        faults = self.runtime.faults
+        dropped = [run_id for run_id, fault in faults.items() if isinstance(fault, StateUnreachable)]
+        with environment_apart(self.name), self.runtime.engine.begin() as sql:
+            for run_id in dropped:
+                leases.requeue(sql, self.name, run_id)
+                faults.pop(run_id, None)
+            return leases.adopt(sql, self.name, PROTOCOL, only, put_down=put_down)
+
+    def serve(self, finished: Callable[[], bool], adopted: Callable[[str], None] = lambda _: None) -> None:
+        """Execute what is queued until `finished`; asked to stop, for the grace time at most.
+
+        adopted : told of every workflow that is taken over from a dead worker meanwhile
+        """
         deadline = None
         while not self._asked(finished):
             if self._stop.is_set():
                 deadline = deadline or time.monotonic() + self._limits.grace_seconds
                 if self.idle() or time.monotonic() > deadline:
                     return
+            else:
+                self._look_after(adopted)
             time.sleep(POLL_SECONDS / 2)
 
-    def _asked(self, finished: Callable[[], bool]) -> bool:
+    def _look_after(self, adopted: Callable[[str], None]) -> None:
+        """Now and then, take over from the dead; leave when another process has this one's name."""
+        if time.monotonic() - self._looked > ADOPT_SECONDS:
+            for run_id in self._asked(self.adopt):
+                adopted(run_id)
+            self._looked = time.monotonic()
+        if self._seat.lost():
+            raise LeaseLost(
+                "LEASE_LOST", f"another process is {self.name} now, for this one gave no sign of life",
+                remedy="repeat the command",
+            )  # fmt: skip
+
+    def _asked(self, question: Callable[[], Answer]) -> Answer:
         try:
-            return finished()
+            return question()
         except StateUnreachable:
             self._lost = True
             raise
@@ -158,10 +195,13 @@ class Worker:
         return not self.runtime.active
 
     def stop(self) -> None:
-        """Leave: take no further run, finish what was claimed meanwhile, release the lock last."""
+        """Leave: take no further run, finish what was claimed meanwhile, give the seat up last."""
         if self.runtime is not None:
             if self._stop.is_set() and self.runtime.active:
-                # A stage still computes past its grace: the lock goes with the process, not before.
+                # A stage still computes past its grace: a lock goes with the process, not before. A lease
+                # goes now, and the stage books nothing any more.
+                if self.shared:
+                    self._seat.leave()
                 return
             from dbos import DBOS
 
@@ -169,37 +209,11 @@ class Worker:
             waits = 0 if self._stop.is_set() or self._lost else CLAIMED_SECONDS
             DBOS.destroy(workflow_completion_timeout_sec=waits)
             reach("engine.destroyed")
-            self._sign_out()
+            self._seat.sign_out(self.runtime.engine)
             self.runtime.engine.dispose()
             runtimes.install(None)
             self.runtime = None
-        self._lock.release()
-
-    def _sign_in(self) -> None:
-        from sqlalchemy import text
-
-        assert self.runtime is not None
-        with self.runtime.engine.begin() as sql:
-            sql.execute(
-                text("INSERT INTO workers (worker, started) VALUES (:w, :t) ON CONFLICT (worker)"
-                     " DO UPDATE SET started = excluded.started, ended = NULL"),
-                {"w": self.name, "t": timestamp(datetime.now(UTC))},
-            )  # fmt: skip
-
-    def _sign_out(self) -> None:
-        """Note the end; a full disk must not hide the fault that ended the run, and the lock tells anyway."""
-        from sqlalchemy import text
-        from sqlalchemy.exc import DBAPIError
-
-        assert self.runtime is not None
-        try:
-            with self.runtime.engine.begin() as sql:
-                sql.execute(
-                    text("UPDATE workers SET ended = :t WHERE worker = :w"),
-                    {"w": self.name, "t": timestamp(datetime.now(UTC))},
-                )
-        except DBAPIError as problem:
-            log.warning("worker %s could not sign out: %s", self.name, problem.orig)
+        self._seat.leave()
 
 
 def refuse_stray_database(working_directory: Any) -> None:

@@ -104,6 +104,8 @@ ARTIFACTS: dict[str, Row] = {
         "records.validation:AtomicValidation",
     ),
     "atomic_validation_md": Row("reports/validation/atomic_validation_{profile}_{run_id}.md", "md"),
+    # batches
+    "batch": Row("data/batch.json", "json", "records.batch:Batch"),
     # DataOps
     "import_report": Row("reports/import_report.json", "json"),
     "price_ingest_coverage": Row(

@@ -33,6 +33,8 @@ PUBLISH = "workflows.dataops.publish:publish"
 PIPELINES: dict[str, tuple[str, ...]] = {
     "alpha.full": ALPHA,
     "selection.full": (*ALPHA[:6], ALPHA[7]),
+    # A parent run: its children, each a run of its own, then their ends as one record (`fan_out`).
+    "batch.full": ("steps.reporting.batch:collect",),
     # The offline cycle over bars that are in the lake; the rules of its candidates are judged before it ends.
     "data.full": (FEATURES, AUDIT, CANDIDATES, METADATA, PUBLISH),
     "data.import": ("workflows.dataops.importing:import_files",),

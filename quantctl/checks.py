@@ -41,7 +41,7 @@ def all_checks(settings: Settings, places: Places, root: Path) -> list[Check]:
         lambda: packages(root / "requirements.lock"),
         lambda: directories(places, int(settings.orchestration.min_free_mb)),
         lambda: state_database(places.state_url),
-        lambda: worker_lock(places.lock),
+        lambda: workers(places),
         lambda: lake(places.lakehouse_dir, settings.data.freshness.stale_hours),
         lambda: orphans(places.data_dir),
         threads,
@@ -117,12 +117,11 @@ def state_database(url: str) -> Check:
     return Check("state database", "ok", f"{told}, {runs} runs")
 
 
-def worker_lock(path: Path) -> Check:
-    """Who holds the worker lock."""
-    from quantctl.lake.lock import holder
-
-    name = holder(path)
-    return Check("worker", "ok", f"{name} is alive" if name else "none alive")
+def workers(places: Places) -> Check:
+    """Who executes runs: the holder of the worker lock, or on Postgres whoever keeps a lease."""
+    live = sorted(places.live_workers())
+    told = f"{', '.join(live)} {'is' if len(live) == 1 else 'are'} alive" if live else "none alive"
+    return Check("worker", "ok", told)
 
 
 def lake(root: Path, stale_hours: float) -> Check:

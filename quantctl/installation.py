@@ -56,8 +56,9 @@ def limits(settings: Settings) -> Limits:
     """What a worker of these settings may use."""
     orchestration = settings.orchestration
     return Limits(
-        min_free_mb=int(orchestration.min_free_mb), grace_seconds=float(orchestration.grace_seconds)
-    )
+        min_free_mb=int(orchestration.min_free_mb), grace_seconds=float(orchestration.grace_seconds),
+        lease_seconds=float(orchestration.lease_seconds), max_runs=orchestration.max_runs,
+    )  # fmt: skip
 
 
 def code_facts() -> CodeFacts:

@@ -1,11 +1,13 @@
-"""Executing a run from a command: become the worker, or hand the run to the one that lives.
+"""Executing a run from a command: become a worker, or hand the run to one that lives.
 
 On SQLite exactly one process executes. A command that finds the lock free embeds the worker; one
-that finds it taken enqueues and follows, and takes over when the holder dies.
+that finds it taken enqueues and follows, and takes over when the holder dies. On Postgres a command
+embeds a worker of its own while no long-lived one is alive, or if that is asked.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from quantctl.contracts.errors import (
     DataMissing,
     EnvironmentFault,
     Interrupted,
+    LeaseLost,
 )
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.records.wish import Wish
@@ -27,6 +30,7 @@ from quantctl.workflows.runtime import Places
 from quantctl.workflows.submitting import submit
 from quantctl.workflows.worker import Limits, Worker
 
+log = logging.getLogger("quantctl.execution")
 FOLLOW_SECONDS = 0.2
 SELDOM_SECONDS = 1.0
 Watch = Callable[[], None]
@@ -38,15 +42,21 @@ class Executor:
 
     stop : set by the first Ctrl-C or SIGTERM; no new stage starts after it
     watch : called while waiting, to show progress
+    embedded : on Postgres, execute in this process even while a long-lived worker is alive
     """
 
     places: Places
     limits: Limits
     stop: threading.Event
     watch: Watch = lambda: None
+    embedded: bool = False
 
-    def run(self, request: RunRequest, *, remote: bool = False, wait: bool = True) -> RunStatus:
-        """Run `request` to its end, attaching to the run of that id if there is one."""
+    def run(self, request: RunRequest, *, remote: bool | None = None, wait: bool = True) -> RunStatus:
+        """Run `request` to its end, attaching to the run of that id if there is one.
+
+        remote : only enqueue and follow; false: execute in this process; null: whichever is at hand
+        """
+        self.embedded = remote is False
         known = runs.attach(self.places, request)
         if known is not None:
             return self.resume(request.run_id) if known.state not in ("SUCCESS", "FAILED") else known
@@ -137,14 +147,17 @@ class Executor:
         asking = Asking(self.places, wish) if wish is not None else None
         while True:
             batches = runs.of_batch(self.places, run_id, request)
-            worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop, batches=batches)
+            worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop, batches=batches,
+                            yields=not self.embedded)  # fmt: skip
             if worker.start():
                 try:
                     self._begin(worker, run_id, request, asking)
                     return self._serve(worker, run_id)
+                except LeaseLost as lost:  # this process slept; the run goes on elsewhere
+                    log.warning("%s: %s", run_id, lost)
                 finally:
                     worker.stop()
-            if request is not None and runs.status(self.places, run_id) is None:
+            elif request is not None and runs.status(self.places, run_id) is None:
                 submit(self.places, request, self.limits, self.stop)
             found = self._follow(run_id, take_over=True, asking=asking)
             if found.state in runs.TERMINAL:

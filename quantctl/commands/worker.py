@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,21 +16,26 @@ app = typer.Typer()
 @app.command()
 def worker(
     ctx: typer.Context,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Runs at once.")] = 1,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Runs at once here.")] = 1,
     drain_seconds: Annotated[
         float, typer.Option("--drain-seconds", min=0, help="What the current stage gets after SIGTERM.")
     ] = 30.0,
 ) -> int:
-    """Serve queued and interrupted runs, oldest first, until SIGTERM; then drain and exit 0."""
+    """Serve queued and interrupted runs, oldest first, until SIGTERM; then drain and exit 0.
+
+    With the state in SQLite there is one worker. With Postgres start as many as you like, on any machine
+    that sees the same data directory: each prints its id, and takes over the runs of one that dies after
+    orchestration.lease_seconds. orchestration.max_runs limits the runs of all of them together.
+    """
     from quantctl import installation, telemetry
     from quantctl.contracts.errors import ConfigError
     from quantctl.signals import stop_on_signal
     from quantctl.workflows.serving import serve
-    from quantctl.workflows.worker import Limits, refuse_stray_database
+    from quantctl.workflows.worker import refuse_stray_database
 
     settings = invocation(ctx).resolve().settings
     refuse_stray_database(Path.cwd())
-    limits = Limits(int(settings.orchestration.min_free_mb), concurrency, drain_seconds)
+    limits = replace(installation.limits(settings), parallel=concurrency, grace_seconds=drain_seconds)
     stop = stop_on_signal()
     telemetry.set_up()
     if not serve(installation.places(settings), limits, stop, announce=lambda text: print(text, flush=True)):

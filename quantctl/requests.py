@@ -10,7 +10,7 @@ from typing import Any
 from quantctl import installation
 from quantctl.contracts.errors import ConfigError, DataMissing
 from quantctl.contracts.ids import check_run_id, exchange_of, trace_id_of
-from quantctl.contracts.records.run import RunRequest
+from quantctl.contracts.records.run import RunRequest, run_command
 from quantctl.contracts.settings import Settings
 from quantctl.contracts.stage import StageSpec
 from quantctl.lake.ledger import timestamp
@@ -83,14 +83,17 @@ def _replay(
     """The command that makes this run again: what was set outside the profile is written out."""
     if pipeline.startswith("data."):
         return ["quantctl", "data", pipeline.partition(".")[2]]
-    words = ["quantctl"]
-    public = resolved.public()
+    options = outside_profile(resolved)
+    return run_command(options, resolved.profile or "", run_id, str(pinned["id"]), as_of, pipeline)
+
+
+def outside_profile(resolved: Resolved) -> list[str]:
+    """`--set` words of what was set outside the profile."""
+    public, words = resolved.public(), []
     for key, origin in sorted(resolved.origins.items()):
         if origin in ("cli", "env", "dotenv") and not key.startswith("paths."):
             words += ["--set", f"{key}={json.dumps(_at(public, key))}"]
-    words += ["run", "--profile", resolved.profile, "--run-id", run_id]
-    words += ["--snapshot", str(pinned["id"]), "--as-of", as_of]
-    return words if pipeline == "alpha.full" else [*words, "--pipeline", pipeline]
+    return words
 
 
 def _at(tree: Mapping[str, Any], key: str) -> Any:

@@ -40,7 +40,7 @@ def genesis(sql: Session | Connection, request: RunRequest) -> int:
         "env": request.env,
         "snapshot": {k: request.snapshot.get(k) for k in ("id", "manifest_sha256", "as_of")},
     }
-    return ledger.append(sql, head, [Draft("genesis", "info", data=data)], _now()).seq
+    return ledger.append(sql, head, [Draft("genesis", "info", data=data)], now()).seq
 
 
 _NEW_RUN = """INSERT INTO runs
@@ -70,7 +70,7 @@ def open_stage(
     if not cancelled:
         drafts.append(Draft("stage", "intent", stage, attempt, inputs=inputs, data=params, span_id=span))
     if drafts:
-        ledger.append(sql, head, drafts, _now())
+        ledger.append(sql, head, drafts, now())
         _mark_open(sql, request.run_id, stage, attempt)
     return None if cancelled else attempt
 
@@ -134,7 +134,7 @@ def book_stage(sql: Session, request: RunRequest, stage: str, attempt: int, outc
         Draft("stage", outcome["status"], stage, attempt, error["code"] if error else None,
               outputs=references, data=data, span_id=outcome.get("span_id"))
     )  # fmt: skip
-    ledger.append(sql, _head(sql, request), drafts, _now())
+    ledger.append(sql, _head(sql, request), drafts, now())
     for artifact in outputs:
         sql.execute(
             text(_INDEX),
@@ -168,7 +168,7 @@ def close(
     if error is not None and state == "CANCELLED":
         closing["reason"] = error["message"]
     drafts.append(Draft("closed", "info", attempt=head.attempt, code=code, data=closing))
-    head = ledger.append(sql, head, drafts, _now())
+    head = ledger.append(sql, head, drafts, now())
     sql.execute(
         text("UPDATE runs SET state = :state, exit_code = :exit, code = :code, message = :message,"
              " stage = NULL, closed_at = :at WHERE run_id = :r"),
@@ -229,5 +229,5 @@ def _head(sql: Session | Connection, request: RunRequest) -> ledger.Head:
     return head
 
 
-def _now() -> datetime:
+def now() -> datetime:
     return datetime.now(UTC)

@@ -6,14 +6,15 @@ Each function may be cut off anywhere and be called again: what was done is foun
 from __future__ import annotations
 
 from quantctl.contracts.errors import ConfigError, QuantError, StateUnreachable
+from quantctl.contracts.records.batch import PIPELINE as BATCH_PIPELINE
 from quantctl.contracts.records.run import PROTOCOL, RunRequest
 from quantctl.contracts.records.wish import Wish
 from quantctl.lake import artifact_index, leases, state
 from quantctl.lake.audit_file import project
 from quantctl.lake.fault_points import reach
 from quantctl.lake.rundir import RunDirectory
-from quantctl.workflows import after, book, fence, lives, runs, versions
-from quantctl.workflows.names import QUEUE, first_operation
+from quantctl.workflows import after, book, children, fence, lives, runs, versions
+from quantctl.workflows.names import first_operation
 from quantctl.workflows.projection import project_run
 from quantctl.workflows.registry import build
 from quantctl.workflows.runs import RunStatus
@@ -60,6 +61,9 @@ def cancel(runtime: Runtime, run_id: str, reason: str) -> None:
         book.ask_cancellation(sql, run_id, known.attempt + retried, reason)
     reach("cancel.asked")
     if retried or executing(runtime, run_id):
+        return
+    if known.pipeline == BATCH_PIPELINE and runs.has_genesis(runtime.places, run_id):
+        take_up(runtime, run_id)  # it closes itself when it has cancelled its children
         return
     request = runs.request_of(runtime.places, run_id)
     assert request is not None
@@ -108,6 +112,9 @@ def take_up(runtime: Runtime, run_id: str) -> None:
     """Put a run that a process left pending into the queue again; one that waits there stays."""
     from dbos import DBOS
 
+    for child in children.unfinished(runtime.places, run_id):
+        if not executing(runtime, child):
+            take_up(runtime, child)
     executor = runs.executors(runtime.places).get(run_id)
     if not executor:
         return
@@ -117,7 +124,7 @@ def take_up(runtime: Runtime, run_id: str) -> None:
         with runtime.engine.begin() as sql:
             leases.adopt(sql, runtime.worker, PROTOCOL, run_id, put_down=True)
     else:
-        DBOS.resume_workflow(run_id, queue_name=QUEUE)
+        DBOS.resume_workflow(run_id, queue_name=runs.queue_of_run(runtime.places, run_id))
 
 
 def executing(runtime: Runtime, run_id: str) -> bool:
@@ -170,12 +177,14 @@ def retry(runtime: Runtime, wish: Wish) -> None:
         raise not_failed(known)
     stage = retry_stage(runtime.places, wish.run_id, wish.from_stage)
     versions.check(runtime.places, wish.run_id)
+    for child, attempt in children.failed_as_booked(runtime.places, wish.run_id):
+        retry(runtime, Wish(verb="retry", run_id=child, attempt=attempt))
     pipeline = build(known.pipeline)
     first = pipeline.index(stage)
     _set_aside(runtime.places, known, [spec.id for spec in pipeline.stages[first:]])
     reach("retry.aside")
     runtime.ended.discard(wish.run_id)
-    _rewind(wish.run_id, first_operation(first))
+    _rewind(runtime.places, wish.run_id, first_operation(first))
     reach("retry.rewound")
 
 
@@ -186,10 +195,11 @@ def _begun_again(known: RunStatus, attempt: int) -> bool:
     )
 
 
-def _rewind(run_id: str, operation: int) -> None:
+def _rewind(places: Places, run_id: str, operation: int) -> None:
     from dbos import DBOS
 
-    DBOS.rewind_workflow(run_id, start_step=operation, queue_name=QUEUE)
+    queue = runs.queue_of_run(places, run_id)
+    DBOS.rewind_workflow(run_id, start_step=operation, queue_name=queue)
 
 
 def _set_aside(places: Places, known: RunStatus, stages: list[str]) -> None:

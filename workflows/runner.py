@@ -38,14 +38,14 @@ log = logging.getLogger("quantctl.runner")
 LIVE_SECONDS = 5.0  # how stale the files of the SQL surface may be while a run is live
 
 
-def execute(payload: dict[str, Any]) -> dict[str, Any]:
+def execute(payload: dict[str, Any], kind: type[Run] | None = None) -> dict[str, Any]:
     """The body of every pipeline workflow. Replays finished operations, does the rest."""
     runtime = current()
     request = RunRequest.model_validate(payload)
     execution, fault = runtime.begin(request.run_id), None
     try:
         with state.booking(runtime.places.state_url), fence.dropping(runtime, request.run_id):
-            result = _live(runtime, request)
+            result = _live(runtime, request, kind or Run)
     except EnvironmentFault as problem:
         fault = problem
         raise
@@ -65,7 +65,7 @@ def _leave_cancelled(run_id: str) -> None:
     raise engine_errors.DBOSWorkflowCancelledError(f"run {run_id} was cancelled")
 
 
-def _live(runtime: Runtime, request: RunRequest) -> dict[str, Any]:
+def _live(runtime: Runtime, request: RunRequest, kind: type[Run]) -> dict[str, Any]:
     """One life of a run; a fault of the environment ends it and leaves the run pending."""
     life = None
     try:
@@ -76,7 +76,7 @@ def _live(runtime: Runtime, request: RunRequest) -> dict[str, Any]:
             if life.number:
                 with fence.held(runtime, request.run_id):
                     after.interrupted(runtime.places, request, life.trace)
-            run = _Run(request, runtime, life)
+            run = kind(request, runtime, life)
             result = _gone(run)
             lives.end(runtime, request, life, result)
             reach("life.ended")
@@ -97,7 +97,7 @@ def _cut(runtime: Runtime, request: RunRequest, life: lives.Life | None, code: s
         after.interrupted(runtime.places, request, life.trace)
 
 
-def _gone(run: _Run) -> dict[str, Any]:
+def _gone(run: Run) -> dict[str, Any]:
     """The result of a run; one that breaks outside its stages is closed as FAILED, never left open."""
     try:
         return run.go()
@@ -113,7 +113,7 @@ def _gone(run: _Run) -> dict[str, Any]:
         return {"run_id": run.request.run_id, "state": "FAILED", "error": error}
 
 
-class _Run:
+class Run:
     """One life of a run."""
 
     def __init__(self, request: RunRequest, runtime: Runtime, life: lives.Life) -> None:

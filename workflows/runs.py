@@ -8,8 +8,10 @@ from typing import Any
 
 from quantctl.contracts.errors import ConfigError, DataMissing
 from quantctl.contracts.ids import check_run_id
+from quantctl.contracts.records.batch import PIPELINE as BATCH_PIPELINE
 from quantctl.contracts.records.run import RunRequest
 from quantctl.lake import leases, state
+from quantctl.workflows.names import QUEUE, queue_of
 from quantctl.workflows.runtime import Places
 
 TERMINAL = ("SUCCESS", "FAILED", "CANCELLED")
@@ -46,7 +48,7 @@ SELECT w.workflow_uuid AS run_id, w.status AS engine, w.executor_id AS executor,
        r.profile, r.pipeline, r.state, r.stage, r.attempt, r.exit_code, r.code, r.message,
        r.created_at, r.closed_at, r.as_of, r.snapshot, r.head_seq
 FROM workflow_status w LEFT JOIN runs r ON r.run_id = w.workflow_uuid
-WHERE w.name IN ('alpha.v1', 'data.v1')
+WHERE w.name IN ('alpha.v1', 'data.v1', 'batch.v1')
 """
 
 
@@ -217,6 +219,24 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _brief(value: Any) -> str:
     text = json.dumps(value, sort_keys=True)
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def queue_of_run(places: Places, run_id: str) -> str:
+    """The queue in which a run waits: children of a batch have their own, parents too."""
+    query = "SELECT name, parent_workflow_id AS parent FROM workflow_status WHERE workflow_uuid = ?"
+    with state.reader(places.state_url) as connection:
+        try:
+            row = connection.execute(query, (run_id,)).fetchone() if connection else None
+        except state.TablesMissing:
+            row = None
+    return queue_of(row["name"], row["parent"]) if row else QUEUE
+
+
+def of_batch(places: Places, run_id: str, request: RunRequest | None = None) -> bool:
+    """Whether a run is a batch or a child of one; `request` is that of a run not known yet."""
+    if request is not None and request.pipeline == BATCH_PIPELINE:
+        return True
+    return queue_of_run(places, run_id) != QUEUE
 
 
 def engine_done(places: Places, run_id: str) -> bool:

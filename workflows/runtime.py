@@ -59,6 +59,7 @@ class Runtime:
 
     shared : whether other workers share the state database, so that a run may be taken away
     active : run -> what stands for its execution in this process
+    leaving : the process takes nothing from the queues any more
     """
 
     places: Places
@@ -71,6 +72,7 @@ class Runtime:
     active: dict[str, object] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     shared: bool = False
+    leaving: bool = False
 
     def begin(self, run_id: str) -> object:
         """An execution of a run begins in this process."""

@@ -12,7 +12,7 @@ from quantctl.contracts.errors import StateUnreachable
 from quantctl.contracts.records.run import PROTOCOL, RunRequest
 from quantctl.contracts.records.wish import Wish
 from quantctl.lake import state
-from quantctl.workflows.names import ADMIN, ADMIN_QUEUE, QUEUE, workflow_name
+from quantctl.workflows.names import ADMIN, ADMIN_QUEUE, queue_of, workflow_name
 from quantctl.workflows.runtime import Places
 from quantctl.workflows.telemetry import calling_context
 from quantctl.workflows.worker import Limits, Worker
@@ -31,7 +31,8 @@ def submit(places: Places, request: RunRequest, limits: Limits, stop: threading.
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            options = _options(workflow_name(request.pipeline), QUEUE, request.run_id)
+            workflow = workflow_name(request.pipeline)
+            options = _options(workflow, queue_of(workflow), request.run_id)
             if (caller := calling_context()) is not None:
                 options["otel_context"] = caller
             with _client(places) as client:

@@ -15,7 +15,7 @@ from quantctl.lake.fault_points import reach
 from quantctl.workflows import runs
 from quantctl.workflows import runtime as runtimes
 from quantctl.workflows.faults import environment_apart
-from quantctl.workflows.names import QUEUE
+from quantctl.workflows.names import ADMIN_QUEUE, QUEUE, queue_of, workflow_name
 from quantctl.workflows.queues import register
 from quantctl.workflows.runtime import Places, Runtime
 from quantctl.workflows.seats import seat_of
@@ -50,17 +50,19 @@ class Worker:
         The engine recovers what an executor of the same name left pending, so an embedded worker
         takes up its own run only.
     yields : on Postgres, do not start while a long-lived worker is alive
+    batches : take up batches and their children too; a command that runs something else leaves them
     """
 
     def __init__(
         self, places: Places, name: str, limits: Limits, stop: threading.Event, *, listen: bool = True,
-        yields: bool = True,
+        yields: bool = True, batches: bool = True,
     ) -> None:  # fmt: skip
         self.places = places
         self.name = name
         self._limits = limits
         self._stop = stop
         self._listen = listen
+        self._batches = batches
         self._lost = False
         self._looked = 0.0
         self.found: dict[str, str] = {}
@@ -111,10 +113,13 @@ class Worker:
         self.found = runs.executors(self.places)
         if not self._listen:
             DBOS.listen_queues([])
+        elif not self._batches:
+            DBOS.listen_queues([QUEUE, ADMIN_QUEUE])
         reach("engine.launching")
         DBOS.launch()
         reach("engine.launched")
-        register(self._limits.parallel, self._limits.max_runs, POLL_SECONDS, shared=self.shared)
+        limits = self._limits
+        register(limits.parallel, limits.max_runs, limits.children, POLL_SECONDS, shared=self.shared)
 
     @property
     def shared(self) -> bool:
@@ -127,16 +132,16 @@ class Worker:
 
         from quantctl.workflows import atomic, telemetry
 
-        function = atomic.dataops if request["pipeline"].startswith("data.") else atomic.alpha
+        workflow = workflow_name(request["pipeline"])
         with SetWorkflowID(request["run_id"]), PropagateOtelContext(telemetry.calling_context()):
-            DBOS.enqueue_workflow(QUEUE, function, request)
+            DBOS.enqueue_workflow(queue_of(workflow), atomic.WORKFLOWS[workflow], request)
         reach("run.enqueued")
 
     def take_up(self, run_id: str) -> None:
         """Put a pending run into the queue again that nobody executes."""
         from dbos import DBOS
 
-        DBOS.resume_workflow(run_id, queue_name=QUEUE)
+        DBOS.resume_workflow(run_id, queue_name=runs.queue_of_run(self.places, run_id))
 
     def adopt(self, *, put_down: bool = False) -> list[str]:
         """Take up what dead workers left pending; an embedded worker takes its own run only.
@@ -205,6 +210,7 @@ class Worker:
                 return
             from dbos import DBOS
 
+            self.runtime.leaving = True
             # Without its database the engine would wait for ever, and nothing could be booked.
             waits = 0 if self._stop.is_set() or self._lost else CLAIMED_SECONDS
             DBOS.destroy(workflow_completion_timeout_sec=waits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -11,6 +11,8 @@ from quantctl.contracts.canonical import hash_json
 from quantctl.contracts.stage import RunFacts
 
 PROTOCOL = "alpha.v1"  # order and signatures of stages; bumped on an incompatible change
+
+MEANS = ("paths", "orchestration")  # sections that say where and how a run is made, not which one it is
 
 
 class CodeFacts(BaseModel):
@@ -50,14 +52,14 @@ class RunRequest(BaseModel):
 
     def inputs(self) -> dict[str, Any]:
         """What two starts of one run id must have in common to be the same run."""
-        settings = {k: v for k, v in self.settings.items() if k not in ("paths", "orchestration")}
+        settings = {k: v for k, v in self.settings.items() if k not in MEANS}
         return {
             "profile": self.profile,
             "pipeline": self.pipeline,
             "as_of": self.as_of,
             "snapshot": self.snapshot.get("id"),
             "settings": settings,
-            "arguments": self.arguments,
+            "arguments": _without_means(self.arguments),
             "workflow_protocol": self.code.workflow_protocol,
         }
 
@@ -112,3 +114,29 @@ def manifest_hash(manifest: Mapping[str, Any]) -> str:
     if isinstance(manifest.get("origins"), Mapping):
         kept["origins"] = {k: v for k, v in manifest["origins"].items() if not k.startswith("paths.")}
     return hash_json(kept)
+
+
+def _without_means(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments without the sections of a batch's profiles that `inputs` leaves out of its own settings."""
+    if "sleeves" not in arguments:
+        return dict(arguments)
+    sleeves = {
+        name: {
+            "settings": {k: v for k, v in sleeve["settings"].items() if k not in MEANS},
+            "annualisation": sleeve["annualisation"],
+        }
+        for name, sleeve in arguments["sleeves"].items()
+    }
+    return {**arguments, "sleeves": sleeves}
+
+
+def run_command(
+    options: Sequence[str], profile: str, run_id: str, snapshot: str, as_of: str, pipeline: str
+) -> list[str]:
+    """The command that makes a run again.
+
+    options : what stands before `run`, such as `--set` of what was set outside the profile
+    """
+    words = ["quantctl", *options, "run", "--profile", profile, "--run-id", run_id]
+    words += ["--snapshot", snapshot, "--as-of", as_of]
+    return words if pipeline == "alpha.full" else [*words, "--pipeline", pipeline]

@@ -56,7 +56,7 @@ def arm() -> None:
     for owner, name in (
         (rundir, "write_atomic"), (audit_file, "_append"), (audit_file, "write_atomic"),
         (book, "genesis"), (book, "open_stage"), (book, "book_stage"), (book, "close"),
-        (runner._Run, "_transaction"), (runner._Run, "_compute"), (after, "write_trace"),
+        (runner.Run, "_transaction"), (runner.Run, "_compute"), (after, "write_trace"),
     ):  # fmt: skip
         fuse.around(owner, name)
 

@@ -97,7 +97,8 @@ def main(root: str, verb: str, run_id: str, direction: str = "LONG") -> int:
     load_tiny()
     arm()
     stop = stop_on_signal(run_id)
-    limits = Limits(min_free_mb=1, grace_seconds=10)
+    lease = float(os.environ.get("TINY_LEASE", "15"))
+    limits = Limits(min_free_mb=1, grace_seconds=10, lease_seconds=lease)
     executor = Executor(places(Path(root)), limits, stop)
     try:
         if verb == "worker":

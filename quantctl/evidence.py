@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from quantctl.contracts.artifacts import ARTIFACTS, path_of
 from quantctl.contracts.canonical import parse_strict
@@ -16,6 +16,7 @@ from quantctl.contracts.stage import Finding
 from quantctl.lake import ledger, state
 from quantctl.lake.files import sha256_file
 from quantctl.lake.rundir import require_run
+from quantctl.steps.reporting.history import noted_damage
 from quantctl.workflows import runs
 from quantctl.workflows.runtime import Places
 
@@ -100,20 +101,39 @@ def _complete(record: Mapping[str, Any]) -> bool:
 def _artifacts(root: Path, records: Sequence[Mapping[str, Any]]) -> list[Finding]:
     """Each path against the last record that names it; superseded ones in `attempts/<n>/`."""
     latest: dict[str, tuple[int, str]] = {}
-    places: list[tuple[Path, str, str]] = []
+    versions: list[_Version] = []
     for record in records:
         for output in record["outputs"] if record["type"] == "stage" else ():
             known = latest.get(output["path"])
             if known is not None and known[0] != record["attempt"]:
-                path = root / "attempts" / str(known[0]) / output["path"]
-                places.append((path, known[1], f"attempts/{known[0]}/{output['path']}"))
+                aside = f"attempts/{known[0]}/{output['path']}"
+                versions.append(_Version(aside, root / aside, known[1], aside))
             latest[output["path"]] = (record["attempt"], output["sha256"])
-    places += [(_place(root, path, attempt), sha, path) for path, (attempt, sha) in latest.items()]
-    return [
-        _error("LEDGER_ARTIFACT", f"{name} is {'changed' if path.exists() else 'missing'}", path=name)
-        for path, sha, name in places
-        if not path.is_file() or sha256_file(path) != sha
-    ]
+    for path, (attempt, sha) in latest.items():
+        versions.append(_Version(path, _place(root, path, attempt), sha, f"attempts/{attempt}/{path}"))
+    noted = noted_damage(records)
+    return [finding for version in versions for finding in version.findings(noted)]
+
+
+class _Version(NamedTuple):
+    """A recorded version of a file, where it lies, and its name once a retry sets it aside."""
+
+    name: str
+    place: Path
+    sha256: str
+    aside: str
+
+    def findings(self, noted: Mapping[tuple[str, str], str | None]) -> list[Finding]:
+        """What is wrong with the file; a change that the retry noted in the ledger is a warning."""
+        now = sha256_file(self.place) if self.place.is_file() else None
+        if now == self.sha256:
+            return []
+        if (self.aside, self.sha256) in noted and now == noted[self.aside, self.sha256]:
+            message = f"{self.aside} had changed before a retry set it aside; the ledger notes its hash"
+            details = {"path": self.aside}
+            return [Finding(level="WARN", code="SUPERSEDED_CORRUPT", message=message, details=details)]
+        what = "missing" if now is None else "changed"
+        return [_error("LEDGER_ARTIFACT", f"{self.name} is {what}", path=self.name)]
 
 
 def _place(root: Path, path: str, attempt: int) -> Path:

@@ -15,7 +15,7 @@ from quantctl.contracts.stage import Finding, GateSpec, Judgement, Outcome, Stag
 from quantctl.contracts.tracing import span
 from quantctl.lake import ledger
 from quantctl.lake.files import fault_of, require_space
-from quantctl.workflows import fence, verdicts
+from quantctl.workflows import damage, fence, verdicts
 from quantctl.workflows.boundary import alpha_only
 from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.session import Session
@@ -50,6 +50,8 @@ def compute(session: Session, spec: StageSpec, gates: tuple[GateSpec, ...], atte
                 _check_size(spec, outcome)
         except QuantError as problem:
             outcome |= {"status": "failed", "error": outcome["error"] or problem.to_dict()}
+        if attempt > 1:
+            outcome["findings"] += damage.noted(session, attempt)
     return outcome
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from quantctl.contracts.artifacts import ARTIFACTS, LAKE_INPUTS, Artifact
-from quantctl.contracts.errors import DataMissing
+from quantctl.contracts.errors import ContractError, DataMissing
 from quantctl.contracts.ledger_chain import body_chain
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.stage import GateSpec, Loaded, StageParams, StageSpec
@@ -37,12 +37,31 @@ class Session:
         for name in spec.inputs:
             if name in ARTIFACTS:
                 if name in self.artifacts:
-                    arguments[name] = self.directory.read(name, self.artifacts[name].sha256)
+                    arguments[name] = self._read(name)
                 elif name not in spec.optional:
                     raise self._missing(spec, name)
             else:
                 arguments[name] = self._provided(name, spec)
         return arguments | self._common(spec, attempt)
+
+    def _read(self, name: str) -> Any:
+        """The value of an artifact of this run; one that changed is named with the stage that writes it."""
+        try:
+            return self.directory.read(name, self.artifacts[name].sha256)
+        except ContractError as problem:
+            raise self._with_writer(name, problem) from None
+
+    def _with_writer(self, name: str, problem: ContractError) -> ContractError:
+        from quantctl.workflows.registry import build
+
+        retry = f"quantctl retry {self.request.run_id}"
+        pipeline = build(self.request.pipeline)
+        for spec in pipeline.stages:
+            if name in (*spec.writes, *(gate.writes for gate in pipeline.gates[spec.id])):
+                problem.remedy = (
+                    f"restore the file, then {retry}; or make it anew: {retry} --from-stage {spec.id}"
+                )
+        return problem
 
     def gate_arguments(self, gate: GateSpec, attempt: int) -> dict[str, Any]:
         """Every argument of a gate; artifacts arrive as `Loaded`, so that it judges bad ones too."""
@@ -66,7 +85,7 @@ class Session:
             )
         loaded = self.directory.load(name, known.sha256 if known else None)
         if known is not None and (loaded.problem == "missing" or loaded.sha256 != known.sha256):
-            raise self.directory.corrupt(name, loaded.detail)
+            raise self._with_writer(name, self.directory.corrupt(name, loaded.detail))
         return loaded
 
     def input_hashes(self, names: typing.Iterable[str]) -> dict[str, str | None]:

@@ -23,7 +23,7 @@ from quantctl.contracts.records.run import manifest_hash
 from quantctl.contracts.records.validation import Check
 from quantctl.contracts.records.weights import PhysicalPortfolio, SolverPortfolio
 from quantctl.contracts.stage import RunFacts
-from quantctl.steps.reporting.history import Recorded, Records, recorded_files
+from quantctl.steps.reporting.history import Recorded, Records, changed_files
 from quantctl.steps.reporting.ledger_checks import Files
 
 SUM = 1e-9
@@ -96,8 +96,8 @@ def run_checks(
     physical = _weights(evidence, "portfolio_flattened", "FLATTEN", PhysicalPortfolio)
     _conservation(evidence, solver, physical)
     _kappa(evidence, solver)
-    versions = recorded_files(records, terminal=terminal)
-    _stale(evidence, versions, [w for w in (solver, physical) if w is not None])
+    changed = changed_files(records, evidence.files, terminal=terminal)
+    _stale(evidence, changed, [w for w in (solver, physical) if w is not None])
     evidence.check(
         ledger_errors == 0,
         "ATOMIC_LEDGER",
@@ -265,8 +265,8 @@ def _kappa(evidence: Evidence, solver: Any) -> None:
     evidence.check(not wrong, "ATOMIC_PARSE", "ATOMIC_KAPPA", f"kappa below {KAPPA_LIMIT:g}; not in {wrong}")
 
 
-def _stale(evidence: Evidence, versions: Sequence[Recorded], weights: Sequence[Any]) -> None:
-    stale = [v.place for v in versions if _sha(evidence.files.get(v.place)) != v.sha256]
+def _stale(evidence: Evidence, changed: Sequence[Recorded], weights: Sequence[Any]) -> None:
+    stale = [version.place for version in changed]
     manifest = evidence.json("resolved_manifest")
     if isinstance(manifest, Mapping) and manifest_hash(manifest) != evidence.run.manifest_sha256:
         stale.append(ARTIFACTS["resolved_manifest"].path)

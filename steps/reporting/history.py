@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from quantctl.contracts.artifacts import ARTIFACTS
+from quantctl.contracts.canonical import sha256_hex
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -70,6 +71,27 @@ def recorded_files(records: Records, *, terminal: bool) -> list[Recorded]:
             found[(path, attempt)] = Recorded(name, attempt, place, str(output["sha256"]), aside)
     # Of versions that were not set aside, the newest lies at the path.
     return sorted({version.place: version for _, version in sorted(found.items())}.values(), key=_place)
+
+
+def changed_files(records: Records, files: Mapping[str, bytes | None], *, terminal: bool) -> list[Recorded]:
+    """Versions whose file is not the recorded one, nor, set aside by a retry, the one that it noted."""
+    noted = noted_damage(records)
+    found = []
+    for version in recorded_files(records, terminal=terminal):
+        data = files.get(version.place)
+        sha = None if data is None else sha256_hex(data)
+        if sha != noted.get((version.place, version.sha256), version.sha256):
+            found.append(version)
+    return found
+
+
+def noted_damage(records: Records) -> dict[tuple[str, str], str | None]:
+    """(place, recorded sha256) -> sha256 found (null: none) of what a retry set aside and found changed."""
+    return {
+        (str(record["data"]["path"]), str(record["data"]["recorded"])): record["data"]["found"]
+        for record in records
+        if record["code"] == "SUPERSEDED_CORRUPT"
+    }
 
 
 def _place(version: Recorded) -> str:

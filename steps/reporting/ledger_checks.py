@@ -12,7 +12,15 @@ from quantctl.contracts.canonical import parse_strict, sha256_hex
 from quantctl.contracts.errors import QuantError
 from quantctl.contracts.ledger_chain import line_of, verify_chain
 from quantctl.contracts.stage import Finding
-from quantctl.steps.reporting.history import STAGE, Records, recorded_files, reopenings, stages_of
+from quantctl.steps.reporting.history import (
+    STAGE,
+    Records,
+    changed_files,
+    noted_damage,
+    recorded_files,
+    reopenings,
+    stages_of,
+)
 
 Files = Mapping[str, bytes | None]
 
@@ -48,6 +56,17 @@ def check_ledger(
     findings += _projection(records, projection, terminal) + _gates(records, files, sign, terminal)
     findings += _artifacts(records, files, terminal) + _untyped(records, files)
     return findings
+
+
+def noted_changes(records: Records) -> list[Finding]:
+    """A warning for each file that a retry found changed and set aside."""
+    return [
+        Finding(
+            level="WARN", code="SUPERSEDED_CORRUPT", details={"path": path},
+            message=f"{path} had changed before a retry set it aside; the ledger notes its hash",
+        )
+        for path, _ in sorted(noted_damage(records))
+    ]  # fmt: skip
 
 
 def _closings(records: Records) -> list[Finding]:
@@ -146,8 +165,7 @@ def _gates(records: Records, files: Files, sign: bool, terminal: bool) -> list[F
 def _artifacts(records: Records, files: Files, terminal: bool) -> list[Finding]:
     return [
         _error("LEDGER_ARTIFACT", f"{version.place} is not the file its record names", symbol=version.name)
-        for version in recorded_files(records, terminal=terminal)
-        if _sha(files.get(version.place)) != version.sha256
+        for version in changed_files(records, files, terminal=terminal)
     ]
 
 

@@ -17,7 +17,7 @@ from quantctl.contracts.settings.features import FeaturesSettings
 from quantctl.contracts.settings.sleeve import SleeveSettings
 from quantctl.contracts.stage import Finding, Judgement, Outcome, RunFacts, StageParams, gate, stage
 from quantctl.steps.reporting.checks import Evidence, dated, required, run_checks
-from quantctl.steps.reporting.ledger_checks import Files, check_ledger
+from quantctl.steps.reporting.ledger_checks import Files, check_ledger, noted_changes
 
 Record = Mapping[str, Any]
 
@@ -62,6 +62,7 @@ def judge_ledger(
 ) -> Judgement:
     """The judgement of the ledger, inside a run or (`terminal`) in an audit."""
     findings = check_ledger(records, projection, files, sign=params.sign, terminal=terminal)
+    findings += noted_changes(records)
     return Judgement(findings, {"records": len(records), "files": len(files)}, ledger_reference(records))
 
 

@@ -65,6 +65,19 @@ def total(tiny_doubled: pl.DataFrame, *, params: TinyParams) -> Outcome:
     return Outcome({"tiny_total": {"sum": int(tiny_doubled["y"].sum())}})
 
 
+@stage("tiny.blind", writes=("tiny_total",))
+def blind() -> Outcome:
+    """A stage that reads nothing, before a gate that does."""
+    _dawdle("tiny.blind")
+    return Outcome({"tiny_total": {"sum": 0}})
+
+
+@gate("tiny_late", stage="tiny.blind", order=1, writes="tiny_late_verdict")
+def late(tiny_doubled: Loaded[pl.DataFrame]) -> Judgement:
+    """There are ten rows, still."""
+    return rows(tiny_doubled)
+
+
 def register() -> None:
     """Make `tiny.full` a pipeline of this process."""
     sys.modules["quantctl.tiny"] = sys.modules[__name__]
@@ -73,6 +86,9 @@ def register() -> None:
         "tiny_total": Row("data/tiny_total.json", "json"),
         "tiny_verdict": Row("data/gates/tiny.json", "json", "records.verdict:Verdict"),
     })  # fmt: skip
+    ARTIFACTS["tiny_late_verdict"] = Row("data/gates/tiny_late.json", "json", "records.verdict:Verdict")
     last = "tiny:careless" if "TINY_CARELESS" in os.environ else "tiny:total"
     pipelines.PIPELINES["tiny.full"] = ("tiny:double", last)
+    pipelines.PIPELINES["tiny.gated"] = ("tiny:double", "tiny:blind")
     pipelines.GATES["tiny.double"] = ("tiny:rows",)
+    pipelines.GATES["tiny.blind"] = ("tiny:late",)

@@ -58,6 +58,13 @@ class Door:
             assert time.monotonic() < deadline, f"{stage} did not begin in {seconds:g} s"
             time.sleep(0.05)
 
+    def killed_in(self, stage: str, *words: str, run_id: str = "k1") -> None:
+        """Start a command, and kill it once `stage` computes."""
+        process = self.start(*words, TINY_SLOW="60", TINY_SLOW_AT=stage)
+        self.wait_inside(stage, run_id)
+        process.kill()
+        process.communicate()
+
     def records(self, run_id: str = "k1") -> list[dict[str, Any]]:
         """The ledger of a run, from the state database."""
         from quantctl.lake import ledger, state
@@ -93,9 +100,9 @@ class Door:
         return [sys.executable, str(Path(__file__)), *options, *words]
 
 
-def run_words(run_id: str = "k1", *more: str) -> tuple[str, ...]:
-    """The command that runs the tiny pipeline."""
-    return ("run", "--profile", PROFILE, "--pipeline", "tiny.full", "--run-id", run_id, *more)
+def run_words(run_id: str = "k1", *more: str, pipeline: str = "tiny.full") -> tuple[str, ...]:
+    """The command that runs a tiny pipeline."""
+    return ("run", "--profile", PROFILE, "--pipeline", pipeline, "--run-id", run_id, *more)
 
 
 def prepared(root: Path) -> Door:

@@ -26,6 +26,7 @@ _REMEDIES = {
     "DISK_READ_ONLY": "mount the directory writable, then quantctl resume",
     "DISK_IO": "check the disk, then quantctl resume",
 }
+_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)  # then a file is copied
 _BLOCK = 1 << 20
 _serial = count()
 
@@ -145,6 +146,27 @@ def write_atomic(path: Path, data: bytes) -> None:
     make_dirs(path.parent)
     rename_synced([(data, path)])
     fsync_dir(path.parent)
+
+
+def link_verified(source: Path, target: Path, sha256: str) -> int:
+    """Give the file `source`, which has `sha256`, a second name; on another file system copy it.
+
+    Whole or not at all, durable on return; a target that has the bytes already is left alone. Returns
+    the number of bytes. Raises `DiskFault`.
+    """
+    with disk_faults(target):
+        if not (target.is_file() and sha256_file(target) == sha256):
+            make_dirs(target.parent)
+            temporary = temporary_name(target)
+            try:
+                os.link(source, temporary)
+            except OSError as problem:
+                if problem.errno not in _NO_LINK:
+                    raise
+                write_synced(temporary, source.read_bytes())
+            temporary.replace(target)
+        fsync_dir(target.parent)
+        return target.stat().st_size
 
 
 def rename_synced(files: Iterable[tuple[bytes, Path]]) -> None:

@@ -19,6 +19,7 @@ from quantctl.evidence import verify_ledger
 from quantctl.lake import artifact_index, state
 from quantctl.lake.rundir import RunDirectory, require_run
 from quantctl.workflows import runs, verdicts
+from quantctl.workflows.after import judged_elsewhere
 from quantctl.workflows.session import params_of
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class _Case:
         self, spec: GateSpec, body: dict[str, Any], recorded: str, written: str, *, compare: tuple[str, ...]
     ) -> dict[str, Any]:
         """Compare with the recorded verdict, write the recomputed one, and say how it went."""
-        known = self._recorded(recorded)
+        known = self._as_own(recorded, self._recorded(recorded))
         differs = [key for key in compare if known is not None and known.get(key) != body[key]]
         if known is None or differs:
             what = f"differs in {', '.join(differs)}" if differs else "was never recorded"
@@ -203,6 +204,20 @@ class _Case:
     def _params(self, spec: GateSpec) -> Any:
         assert spec.params is not None
         return params_of(spec.params, self.request.settings)
+
+    def _as_own(self, name: str, verdict: dict[str, Any] | None) -> dict[str, Any] | None:
+        """A verdict that a fork keeps names the run that judged; it is compared under the fork's name.
+
+        Only where the ledger says so: a verdict of any other run stays a difference.
+        """
+        gates = (record for record in self.records if record["type"] == "gate")
+        path = path_of(name, profile=self.request.profile, run_id=self.request.run_id)
+        judge = judged_elsewhere(gates).get(path)
+        if verdict is None or judge is None or verdict.get("run_id") != judge:
+            return verdict
+        own = {"run_id": self.request.run_id, "trace_id": self.request.trace_id}
+        findings = [finding | {"run_id": self.request.run_id} for finding in verdict["findings"]]
+        return verdict | own | {"findings": findings}
 
     def _recorded(self, name: str) -> dict[str, Any] | None:
         path = path_of(name, profile=self.request.profile, run_id=self.request.run_id)

@@ -75,7 +75,7 @@ class QuantSDK:
         as_of: str | None = None,
         params: Mapping[str, Any] | None = None,
         arguments: Mapping[str, Any] | None = None,
-        remote: bool = False,
+        remote: bool | None = None,
         wait: bool = True,
     ) -> RunResult:
         """Run a pipeline, or attach to the run of that id.
@@ -112,7 +112,7 @@ class QuantSDK:
             resolved, name, run_id=run_id, snapshot=snapshot, as_of=as_of, arguments=arguments
         )
 
-    def start(self, request: RunRequest, *, remote: bool = False, wait: bool = True) -> RunResult:
+    def start(self, request: RunRequest, *, remote: bool | None = None, wait: bool = True) -> RunResult:
         """Run a request, or attach to the run of its id."""
         settings = Settings.model_validate(request.settings)
         return self.result(self._executor(settings).run(request, remote=remote, wait=wait))
@@ -136,6 +136,45 @@ class QuantSDK:
         Raises `RUN_FINISHED` for one that has ended, or ends before it could be cancelled.
         """
         return self.result(self._executor(self.base.settings).cancel(run_id, reason))
+
+    def fork(
+        self,
+        run_id: str,
+        *,
+        from_stage: str,
+        new_id: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        remote: bool | None = None,
+        wait: bool = True,
+    ) -> RunResult:
+        """A new run that keeps the stages of `run_id` before `from_stage`, and runs the others itself.
+
+        new_id : id of the new run (None: profile and time)
+        params : settings keys that differ from the source's; no other source of settings is asked
+
+        Raises `FORK_PARAMS_CHANGED` where a key would change a kept stage, `ARTIFACT_CORRUPT` where a
+        kept file is not the recorded one, and what `quantctl.forks.build` names.
+        """
+        request = self.fork_request(run_id, from_stage=from_stage, new_id=new_id, params=params)
+        return self.start(request, remote=remote, wait=wait)
+
+    def fork_request(
+        self,
+        run_id: str,
+        *,
+        from_stage: str,
+        new_id: str | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> RunRequest:
+        """The pinned input of a fork, without starting it (parameters as `fork`)."""
+        from quantctl import forks
+
+        given = self._sources["overrides"]
+        pairs = dict(given) if isinstance(given, Mapping) else dict(text.split("=", 1) for text in given)
+        return forks.build(
+            self.places, run_id, from_stage, paths=self.base.settings.paths, new_id=new_id,
+            overrides=pairs | dict(params or {}),
+        )  # fmt: skip
 
     def status(self, run_id: str) -> RunResult:
         """Where a run stands (`RUN_NOT_FOUND`, exit 3)."""

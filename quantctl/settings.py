@@ -121,7 +121,7 @@ def examine(
                 "PROFILE_REQUIRED", "no profile was named", remedy="--profile NAME, or set TV_PROFILE"
             )
         )
-    settings, refused = _validated(found.entries)
+    settings, refused = validated(found.entries)
     problems += refused
     strict = settings.data.strict if settings else _strict(found.entries)
     if strict:
@@ -188,7 +188,8 @@ def _tree(entries: list[Entry]) -> dict[str, Any]:
     return tree
 
 
-def _validated(entries: list[Entry]) -> tuple[Settings | None, list[ConfigError]]:
+def validated(entries: list[Entry]) -> tuple[Settings | None, list[ConfigError]]:
+    """Settings of entries, the later above the earlier; every problem with its place, no settings then."""
     try:
         return followed(Settings.model_validate(_tree(entries))), []
     except ValidationError as refused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from quantctl.contracts.artifacts import ARTIFACTS
@@ -42,15 +43,27 @@ def write_index(session: Session) -> None:
     directory = session.directory
     records = session.records()
     files = {path: place.read_bytes() for path, place in directory.files().items()}
-    paths = [record["outputs"][0]["path"] for record in records if record["type"] == "gate"]
+    gates = [record for record in records if record["type"] == "gate"]
+    paths = [record["outputs"][0]["path"] for record in gates]
     try:
         verdicts = {path: parse_strict(files[path]) for path in paths}
         artifacts = [artifact.model_dump() for artifact in session.artifacts.values()]
-        text = render_index(session.request.manifest(), verdicts, artifacts, files)
+        text = render_index(session.request.manifest(), verdicts, artifacts, files, judged_elsewhere(gates))
     except (QuantError, KeyError):
         log.exception("INDEX.md of %s could not be written", session.request.run_id)
         return
     write_atomic(directory.path("index"), text.encode())
+
+
+def judged_elsewhere(gates: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Path of each verdict that a fork keeps -> the run that judged; `gates` are gate records in order."""
+    found: dict[str, str] = {}
+    for record in gates:
+        path, kept = record["outputs"][0]["path"], record["data"].get("kept_from")
+        found.pop(path, None)
+        if kept is not None:
+            found[path] = kept["run_id"]
+    return found
 
 
 def interrupted(places: Places, request: RunRequest, trace: RunTrace) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -122,8 +122,14 @@ def ask_cancellation(sql: Connection, run_id: str, attempt: int, reason: str) ->
 
 def book_stage(sql: Session, request: RunRequest, stage: str, attempt: int, outcome: dict[str, Any]) -> str:
     """Findings, gates, artifacts and the outcome of a stage, with the index rows. Returns its status."""
-    from sqlalchemy import text
+    ledger.append(sql, _head(sql, request), outcome_drafts(stage, attempt, outcome), now())
+    for output in outcome["outputs"]:
+        _index(sql, request.run_id, Artifact.model_validate(output), stage, attempt)
+    return str(outcome["status"])
 
+
+def outcome_drafts(stage: str, attempt: int, outcome: dict[str, Any]) -> list[Draft]:
+    """The records of an outcome: findings, gates, then the outcome itself with its files."""
     outputs = [Artifact.model_validate(output) for output in outcome["outputs"]]
     drafts = [_decision(stage, attempt, finding) for finding in outcome["findings"]]
     drafts += [_gate(stage, attempt, verdict) for verdict in outcome["gates"]]
@@ -134,13 +140,23 @@ def book_stage(sql: Session, request: RunRequest, stage: str, attempt: int, outc
         Draft("stage", outcome["status"], stage, attempt, error["code"] if error else None,
               outputs=references, data=data, span_id=outcome.get("span_id"))
     )  # fmt: skip
+    return drafts
+
+
+def append_kept(
+    sql: Session, request: RunRequest, drafts: Sequence[Draft], outputs: Mapping[str, Sequence[Artifact]]
+) -> None:
+    """What a fork keeps: its records, and the index rows of `outputs`, stage by stage."""
     ledger.append(sql, _head(sql, request), drafts, now())
-    for artifact in outputs:
-        sql.execute(
-            text(_INDEX),
-            artifact.model_dump() | {"run_id": request.run_id, "step": stage, "attempt": attempt},
-        )
-    return str(outcome["status"])
+    for stage, artifacts in outputs.items():
+        for artifact in artifacts:
+            _index(sql, request.run_id, artifact, stage, 1)
+
+
+def _index(sql: Session, run_id: str, artifact: Artifact, stage: str, attempt: int) -> None:
+    from sqlalchemy import text
+
+    sql.execute(text(_INDEX), artifact.model_dump() | {"run_id": run_id, "step": stage, "attempt": attempt})
 
 
 _INDEX = """INSERT INTO artifact_index (run_id, path, name, sha256, rows, bytes, contract, step, attempt)

@@ -5,7 +5,7 @@ Each function may be cut off anywhere and be called again: what was done is foun
 
 from __future__ import annotations
 
-from quantctl.contracts.errors import ConfigError, QuantError, StateUnreachable
+from quantctl.contracts.errors import ConfigError, QuantError
 from quantctl.contracts.records.batch import PIPELINE as BATCH_PIPELINE
 from quantctl.contracts.records.run import PROTOCOL, RunRequest
 from quantctl.contracts.records.wish import Wish
@@ -157,7 +157,21 @@ def retry_stage(places: Places, run_id: str, from_stage: str | None) -> str:
             f"{from_stage} comes after {pipeline.stages[failed].id}, which failed",
             remedy=f"choose {pipeline.stages[failed].id} or an earlier stage",
         )
+    kept = _kept(places, run_id)
+    if kept is not None and first < kept:
+        raise ConfigError(
+            "RETRY_STAGE_KEPT",
+            f"run {run_id} is a fork that keeps {pipeline.stages[first].id} from its source",
+            where=pipeline.stages[first].id,
+            remedy=f"choose {pipeline.stages[kept].id} or a later stage, or fork its source from there",
+        )
     return pipeline.stages[first].id
+
+
+def _kept(places: Places, run_id: str) -> int | None:
+    """How many stages a fork keeps; null where the run is none."""
+    request = runs.request_of(places, run_id)
+    return None if request is None else request.kept
 
 
 def not_failed(known: RunStatus) -> QuantError:
@@ -184,7 +198,7 @@ def retry(runtime: Runtime, wish: Wish) -> None:
     _set_aside(runtime.places, known, [spec.id for spec in pipeline.stages[first:]])
     reach("retry.aside")
     runtime.ended.discard(wish.run_id)
-    _rewind(runtime.places, wish.run_id, first_operation(first))
+    _rewind(runtime.places, wish.run_id, first_operation(first, _kept(runtime.places, wish.run_id)))
     reach("retry.rewound")
 
 
@@ -218,6 +232,9 @@ def _failed_stage(places: Places, run_id: str, attempt: int) -> str:
             " AND attempt = ? ORDER BY seq LIMIT 1",
             (run_id, attempt),
         ).fetchone() if connection else None  # fmt: skip
-    if row is None:
-        raise StateUnreachable("STATE_UNREACHABLE", f"no failed stage of run {run_id} in the ledger")
+    if row is None:  # a fork that could not take over what it keeps, or a run that broke
+        raise ConfigError(
+            "RETRY_NOTHING_BEGUN", f"run {run_id} failed outside its stages",
+            where=run_id, remedy=f"quantctl status {run_id} says why; start it again under a new id",
+        )  # fmt: skip
     return str(row["step"])

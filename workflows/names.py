@@ -24,6 +24,9 @@ def queue_of(workflow: str, parent: str | None = None) -> str:
     return BATCH_QUEUE if workflow == BATCH else QUEUE
 
 
-def first_operation(stage_index: int) -> int:
-    """Number of the operation at which stage `stage_index` (from 0) opens; genesis is 1."""
-    return 3 * stage_index + 2
+def first_operation(stage_index: int, kept: int | None = None) -> int:
+    """Number of the operation at which stage `stage_index` (from 0) opens; genesis is 1.
+
+    kept : of a fork, how many stages it keeps; linking and booking them are operations 2 and 3
+    """
+    return 3 * stage_index + 2 if kept is None else 3 * (stage_index - kept) + 4

@@ -29,7 +29,7 @@ def run_plainly(
 
     Returns the session and the outcome of each stage; stops at the first that fails.
     """
-    session = _session(request, places, scratch)
+    session = bare_session(request, places, scratch)
     outcomes: dict[str, dict[str, Any]] = {}
     for spec in build(request.pipeline).stages:
         outcomes[spec.id] = _compute(session, spec)
@@ -43,7 +43,7 @@ def run_stage(
 ) -> tuple[Session, dict[str, Any]]:
     """One stage on the artifacts of the run `request.run_id`, its outputs written below `scratch`."""
     spec = require_stage(stage)
-    session = _session(request, places, scratch)
+    session = bare_session(request, places, scratch)
     for artifact in _borrowed(places, request.run_id):
         if artifact.name not in spec.writes:
             _link(places.run_root(request.run_id) / artifact.path, session.directory.root / artifact.path)
@@ -59,7 +59,8 @@ def _compute(session: Session, spec: StageSpec) -> dict[str, Any]:
     return outcome
 
 
-def _session(request: RunRequest, places: Places, scratch: Path) -> Session:
+def bare_session(request: RunRequest, places: Places, scratch: Path) -> Session:
+    """A session without engine and ledger, whose files lie below `scratch`."""
     runtime = Runtime(
         places, "plain", min_free_mb=0, stop=threading.Event(),
         engine=None, datasource=None,  # type: ignore[arg-type]

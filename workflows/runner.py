@@ -3,14 +3,15 @@
 Per stage three operations of the workflow engine: **open** (a transaction: intent), **compute** (a
 step: inputs, function, artifacts, gates) and **book** (a transaction: outcome, findings, gates,
 artifacts). With genesis and close a pipeline of n stages makes exactly 3n + 2 operations; genesis is
-operation 1 and stage k, counted from 0, opens at operation 3k + 2.
+operation 1 and stage k, counted from 0, opens at operation 3k + 2. A fork links and books what it
+keeps as operations 2 and 3, before the first stage of its own.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dbos import DBOS
@@ -25,7 +26,7 @@ from quantctl.contracts.stage import StageSpec
 from quantctl.lake import ledger, state
 from quantctl.lake.audit_file import project
 from quantctl.lake.fault_points import reach
-from quantctl.workflows import after, book, fence, lives
+from quantctl.workflows import after, book, fence, forking, lives
 from quantctl.workflows.compute import compute
 from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.logs import run_log
@@ -131,18 +132,45 @@ class Run:
         self._transaction("genesis", book.genesis, self.request)
         self._project(live=True)
         stages = self.pipeline.stages
-        error = None
+        if self.request.kept is not None:
+            error = self._keep([spec.id for spec in stages[: self.request.kept]])
+            if error is not None:
+                return self._closed(error, stages)
+            stages = stages[self.request.kept :]
+        return self._through(stages)
+
+    def _through(self, stages: Sequence[StageSpec]) -> dict[str, Any]:
+        """Every stage in order, until one fails or the run is cancelled."""
         for index, spec in enumerate(stages):
             attempt = self._open(spec)
             if attempt is None:
                 return self._cancelled([later.id for later in stages[index:]])
             error = self._stage(spec, attempt)
             if error is not None:
-                break
-        skipped = [later.id for later in stages[index + 1 :]]
+                return self._closed(error, stages[index + 1 :])
+        return self._closed(None, ())
+
+    def _closed(self, error: dict[str, Any] | None, skipped: Sequence[StageSpec]) -> dict[str, Any]:
         state = "FAILED" if error else "SUCCESS"
-        self._transaction("close", book.close, self.request, state, error, skipped)
+        left = [spec.id for spec in skipped]
+        self._transaction("close", book.close, self.request, state, error, left)
         return {"run_id": self.request.run_id, "state": state, "error": error}
+
+    def _keep(self, stages: list[str]) -> dict[str, Any] | None:
+        """Take over the stages that a fork keeps; returns the error of one that can't."""
+        self.runtime.check_stop(self.request.run_id, self.request.stages[0])
+
+        def step() -> dict[str, Any]:
+            with environment_apart(self.request.run_id):
+                return forking.keep(self.session, stages)
+
+        kept = DBOS.run_step({"name": "keep"}, step)
+        error: dict[str, Any] | None = kept["error"]
+        if error is None:
+            self.session.artifacts.update(_artifacts(kept))
+            self._transaction("book kept", forking.book_kept, self.request, stages, kept["outputs"])
+            self._project(live=True)
+        return error
 
     def _cancelled(self, skipped: list[str]) -> dict[str, Any]:
         error = self._transaction("close", book.close_cancelled, self.request, skipped)

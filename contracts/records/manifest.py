@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from quantctl.contracts.records.fork import ForkedFrom
 from quantctl.contracts.records.run import CodeFacts
 
 
@@ -35,3 +36,4 @@ class Manifest(BaseModel):
     charter: list[dict[str, Any]]
     sleeves: list[dict[str, Any]]
     replay: list[str]
+    forked_from: ForkedFrom | None = None  # of a fork only

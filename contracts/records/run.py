@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from quantctl.contracts.canonical import hash_json
+from quantctl.contracts.records.fork import ForkedFrom
 from quantctl.contracts.stage import RunFacts
 
 PROTOCOL = "alpha.v1"  # order and signatures of stages; bumped on an incompatible change
@@ -49,6 +50,12 @@ class RunRequest(BaseModel):
     arguments: dict[str, Any]  # of a DataOps command; empty for Alpha
     stages: list[str]
     replay: list[str]
+    forked_from: ForkedFrom | None = None  # of a fork
+
+    @property
+    def kept(self) -> int | None:
+        """How many stages a fork keeps; null where the run is none."""
+        return None if self.forked_from is None else self.stages.index(self.forked_from.from_stage)
 
     def inputs(self) -> dict[str, Any]:
         """What two starts of one run id must have in common to be the same run."""
@@ -61,7 +68,13 @@ class RunRequest(BaseModel):
             "settings": settings,
             "arguments": _without_means(self.arguments),
             "workflow_protocol": self.code.workflow_protocol,
+            "forked_from": self._source(),
         }
+
+    def _source(self) -> dict[str, str]:
+        """Run and stage of a fork; two starts may find the source's ledger at different records."""
+        forked = self.forked_from
+        return {} if forked is None else {"run_id": forked.run_id, "from_stage": forked.from_stage}
 
     def manifest(self) -> dict[str, Any]:
         """The resolved manifest: this request, plus the hash by which everything refers to it."""
@@ -84,6 +97,8 @@ class RunRequest(BaseModel):
             "charter": [],
             "sleeves": [],
         }
+        if self.forked_from is not None:
+            body["forked_from"] = self.forked_from.model_dump()
         made = {"manifest_sha256": manifest_hash(body), "created_at": self.created_at, "replay": self.replay}
         return body | made
 

@@ -27,6 +27,7 @@ ROWS: tuple[Row, ...] = (
     Row("plan", "runs", "Print the stages that `run` would execute; writes nothing.", RUNS),
     Row("resume", "runs", "Continue an interrupted run.", RUNS),
     Row("retry", "runs", "Run a failed run again from its first failed stage.", RUNS),
+    Row("fork", "runs", "A new run that keeps the first stages of another one.", RUNS),
     Row("cancel", "runs", "Stop a run at the next stage boundary.", RUNS),
     Row("demo", "demo", "Offline, end to end, on a simulated market: both sleeves with audits.", RUNS),
     Row("status", "look", "State of runs, and how to go on.", LOOK),

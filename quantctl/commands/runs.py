@@ -1,4 +1,4 @@
-"""`run`, `plan`, `resume`, `retry`, `cancel` and `gc`."""
+"""`run`, `plan`, `resume`, `retry`, `fork`, `cancel` and `gc`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ PipelineOption = Annotated[str, typer.Option("--pipeline", help="Which pipeline 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan instead (same as `plan`).")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Enqueue for a worker and return.")]
 Remote = Annotated[
-    bool, typer.Option("--remote/--embedded", help="Only enqueue and follow / run in this process.")
+    bool | None,
+    typer.Option("--remote/--embedded", help="Only enqueue and follow / run in this process."),
 ]
 
 
@@ -32,7 +33,7 @@ def run(
     as_of: AsOf = None,
     pipeline: PipelineOption = "alpha.full",
     no_wait: NoWait = False,
-    remote: Remote = False,
+    remote: Remote = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> int:
@@ -126,6 +127,52 @@ def retry(
     """
     with running(ctx, check_run_id(run_id), quiet=as_json) as held:
         return finish(held.sdk.retry(run_id, from_stage), as_json)
+
+
+@app.command()
+def fork(
+    ctx: typer.Context,
+    run_id: str,
+    from_stage: Annotated[
+        str, typer.Option("--from-stage", help="The first stage that the new run executes itself.")
+    ],
+    new_id: Annotated[
+        str | None, typer.Option("--run-id", help="Id of the new run (else profile and time).")
+    ] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting that differs, key.path=value; repeatable.")
+    ] = None,
+    no_wait: NoWait = False,
+    remote: Remote = None,
+    as_json: Json = False,
+) -> int:
+    """Make a new run that keeps the stages of another one before a stage, and runs the others itself.
+
+    It has the settings, snapshot and date of its source but for the keys that you set. What it keeps is
+    linked, verified and booked with `kept_from`, never run or judged again; a key that would change a
+    kept stage is refused with the stage to fork from instead.
+
+    quantctl fork RUN_ID --from-stage allocation.optimization --set allocation.kappa_max=2000
+    """
+    params = dict(_pair(text) for text in sets or [])
+    with running(ctx, check_run_id(new_id) if new_id else None, quiet=as_json) as held:
+        request = held.sdk.fork_request(
+            check_run_id(run_id), from_stage=from_stage, new_id=new_id, params=params
+        )
+        held.run_id = request.run_id
+        return finish(held.sdk.start(request, remote=remote, wait=not no_wait), as_json)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    from quantctl.contracts.errors import ConfigError
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(
+            "SETTING_SYNTAX", f"{text!r} is not key.path=value", where="--set",
+            remedy="write --set key.path=value",
+        )  # fmt: skip
+    return key.strip(), value
 
 
 @app.command()

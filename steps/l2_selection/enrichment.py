@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from quantctl.contracts.errors import ContractError
 from quantctl.contracts.records.selection import MetaRow, PortfolioMeta
-from quantctl.contracts.stage import Outcome, stage
+from quantctl.contracts.stage import Outcome, RunFacts, stage
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +28,7 @@ def enrich(
     portfolio_candidates_raw: RawPool,
     lake_metadata: pl.DataFrame,
     lake_symbols: pl.DataFrame,
+    run: RunFacts,
 ) -> Outcome:
     """Join execution metadata and classification to the winners, in their order.
 
@@ -47,7 +48,7 @@ def enrich(
         for winner in portfolio_candidates.winners
     ]
     meta = PortfolioMeta(
-        run_id=portfolio_candidates.run_id,
+        run_id=run.run_id,
         profile=portfolio_candidates.profile,
         as_of=portfolio_candidates.as_of,
         rows=rows,

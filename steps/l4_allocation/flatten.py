@@ -50,9 +50,9 @@ def flatten(
     profiles = {name: flatten_profile(profile, table) for name, profile in source.profiles.items()}
     hashed = {"portfolio_optimized_v2": input_hashes["portfolio_optimized_v2"]}
     portfolio = records.PhysicalPortfolio(
-        run_id=source.run_id,
+        run_id=run.run_id,
         profile=source.profile,
-        trace_id=source.trace_id,
+        trace_id=run.trace_id,
         as_of=source.as_of,
         annualisation=source.annualisation,
         inputs=source.inputs | hashed,

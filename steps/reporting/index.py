@@ -22,22 +22,24 @@ def render_index(
     verdicts: Verdicts,
     artifacts: Sequence[Mapping[str, Any]],
     files: Mapping[str, bytes | None],
+    judged_by: Mapping[str, str] | None = None,
 ) -> str:
     """The index of a run.
 
     verdicts : path of a verdict file to its parsed content, in the order in which the gates judged
     artifacts : references `{name, path, sha256, rows, bytes}` that the ledger last holds
     files : bytes of the run directory by path
+    judged_by : path of a verdict that a fork keeps to the run that judged; the others are of this run
 
     Raises `INDEX_MISMATCH` (exit 1) if a verdict names another profile or run, or a hash differs.
     """
-    _agree(manifest, verdicts, artifacts, files)
+    _agree(manifest, verdicts, artifacts, files, judged_by or {})
     gates = [_gate(path, verdict) for path, verdict in verdicts.items()]
     rows = [_artifact(row) for row in sorted(artifacts, key=lambda row: str(row["path"]))]
     return "\n".join([
         _title(manifest), "", _verdict(verdicts), "",
         f"- snapshot `{manifest['snapshot'].get('id')}`", f"- trace `{manifest['trace_id']}`",
-        f"- replay `{shlex.join(manifest['replay'])}`", "",
+        f"- replay `{shlex.join(manifest['replay'])}`", *_source(manifest), "",
         *table(["gate", "result", "code", "artifact"], gates, "llll"), "",
         *table(["artifact", "sha256", "rows", "bytes"], rows, "llrr"), "",
     ])  # fmt: skip
@@ -68,6 +70,15 @@ def _title(manifest: Mapping[str, Any]) -> str:
     return f"# {manifest['profile']}: {manifest['run_id']}"
 
 
+def _source(manifest: Mapping[str, Any]) -> list[str]:
+    """Of a fork, the run whose first stages it keeps."""
+    forked = manifest.get("forked_from")
+    if forked is None:
+        return []
+    kept = ", ".join(f"`{stage}`" for stage in sorted(forked["origins"])) or "none"
+    return [f"- forked from `{forked['run_id']}` at `{forked['from_stage']}`; kept as booked there: {kept}"]
+
+
 def _verdict(verdicts: Verdicts) -> str:
     """The status of atomic validation; a run that ended before it has no verdict of its own."""
     verdict = next((v for v in verdicts.values() if v["gate"] == "atomic_validation"), None)
@@ -83,11 +94,13 @@ def _agree(
     verdicts: Verdicts,
     artifacts: Sequence[Mapping[str, Any]],
     files: Mapping[str, bytes | None],
+    judged_by: Mapping[str, str],
 ) -> None:
     for path, verdict in verdicts.items():
-        for key in ("profile", "run_id"):
-            if verdict.get(key) != manifest[key]:
-                raise _mismatch(path, f"{key} is {verdict.get(key)!r}, the manifest says {manifest[key]!r}")
+        expected = {"profile": manifest["profile"], "run_id": judged_by.get(path, manifest["run_id"])}
+        for key, value in expected.items():
+            if verdict.get(key) != value:
+                raise _mismatch(path, f"{key} is {verdict.get(key)!r}, the manifest says {value!r}")
     for row in artifacts:
         data = files.get(str(row["path"]))
         if not ARTIFACTS[row["name"]].timed and (data is None or sha256_hex(data) != row["sha256"]):

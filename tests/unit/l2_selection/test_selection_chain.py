@@ -117,7 +117,7 @@ def chain(request: pytest.FixtureRequest) -> dict[str, Any]:
         }
     )  # fmt: skip
     listed = pl.DataFrame({"symbol": SYMBOLS, "base": "A", "quote": "USDT", "sector": None, "industry": None})
-    return made | enrich(made["portfolio_candidates"], pool, metadata, listed).outputs
+    return made | enrich(made["portfolio_candidates"], pool, metadata, listed, RUN).outputs
 
 
 def plain(outputs: Any) -> dict[str, Any]:

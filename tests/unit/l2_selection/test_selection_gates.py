@@ -285,7 +285,8 @@ LISTED = pl.DataFrame(
 
 
 def enriched(case: Case, metadata: pl.DataFrame = METADATA, symbols: pl.DataFrame = LISTED) -> PortfolioMeta:
-    meta: PortfolioMeta = enrich(case.selected(), case.raw(), metadata, symbols).outputs["portfolio_meta"]
+    made = enrich(case.selected(), case.raw(), metadata, symbols, RUN)
+    meta: PortfolioMeta = made.outputs["portfolio_meta"]
     return meta
 
 

@@ -14,6 +14,7 @@ from quantctl.contracts.canonical import canonical, hash_json
 from quantctl.contracts.stage import Finding
 
 GENESIS_HASH = "0" * 64
+ANCHOR = "CHILD_CLOSED"  # the event by which a parent's chain holds the head of a child's chain
 TIMELESS_OUT = frozenset({"seq", "ts", "span_id", "prev_hash", "hash", "body_hash"})
 FIELDS = frozenset({
     "v", "seq", "ts", "type", "run_id", "profile", "trace_id", "span_id", "step", "attempt", "status",
@@ -29,7 +30,15 @@ def seal(record: Mapping[str, Any], prev_hash: str) -> dict[str, Any]:
 
 def body_hash(record: Mapping[str, Any]) -> str:
     """sha256 of the canonical record without what depends on time, place and position."""
-    return hash_json({k: v for k, v in record.items() if k not in TIMELESS_OUT})
+    return hash_json({k: v for k, v in _timeless(record).items() if k not in TIMELESS_OUT})
+
+
+def _timeless(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record without the head that it anchors: the hash of another chain depends on that chain's times."""
+    if record.get("code") != ANCHOR or "head_hash" not in record["data"]:
+        return record
+    data = {k: v for k, v in record["data"].items() if k != "head_hash"}
+    return {**record, "data": data}
 
 
 def record_hash(record: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def limits(settings: Settings) -> Limits:
     return Limits(
         min_free_mb=int(orchestration.min_free_mb), grace_seconds=float(orchestration.grace_seconds),
         lease_seconds=float(orchestration.lease_seconds), max_runs=orchestration.max_runs,
+        children=(orchestration.cpus or min(2, os.cpu_count() or 1)) if orchestration.parallel else 1,
     )  # fmt: skip
 
 

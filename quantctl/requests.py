@@ -104,7 +104,12 @@ def _at(tree: Mapping[str, Any], key: str) -> Any:
 
 
 def annualisation(settings: Settings) -> int:
-    """Bars per year of the sleeve's calendar: that of its first benchmark's exchange."""
+    """Bars per year of the sleeve's calendar."""
+    return BARS_PER_YEAR.get(calendar_of(settings), 252)
+
+
+def calendar_of(settings: Settings) -> str:
+    """Code of the sleeve's calendar: that of its first benchmark's exchange (`CALENDAR_UNKNOWN`, exit 2)."""
     benchmarks = settings.backtest.benchmark_symbols
     exchange = exchange_of(benchmarks[0]) if benchmarks else settings.universe.exchange_priority[0]
     code = settings.data.calendars.get(exchange)
@@ -113,7 +118,7 @@ def annualisation(settings: Settings) -> int:
             "CALENDAR_UNKNOWN", f"exchange {exchange} has no calendar", where="data.calendars",
             remedy=f"--set data.calendars.{exchange}=CODE",
         )  # fmt: skip
-    return BARS_PER_YEAR.get(code, 252)
+    return code
 
 
 def _pin(places: Places, snapshot: str) -> dict[str, Any]:

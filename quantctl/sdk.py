@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from quantctl.workflows.runs import RunStatus
 if TYPE_CHECKING:
     import polars as pl
 
+    from quantctl.batches import Wanted
     from quantctl.contracts.records.run import RunRequest
     from quantctl.workflows.execution import Executor
 
@@ -116,6 +117,30 @@ class QuantSDK:
         """Run a request, or attach to the run of its id."""
         settings = Settings.model_validate(request.settings)
         return self.result(self._executor(settings).run(request, remote=remote, wait=wait))
+
+    def batch(self, profiles: Sequence[str], *, wait: bool = True, **wanted: Any) -> RunResult:
+        """Run profiles at many dates, each (profile, date) as a run of its own.
+
+        wanted : `as_of` (dates), or `first`, `last` and `every`; `pipeline`, `run_id`, `snapshot`,
+            `keep_going`, `window` (see `quantctl.batches.Wanted`)
+
+        Raises what `quantctl.batches.build` names, before anything is written. A batch with a failed child
+        is returned with state FAILED and the code of the first one; `load_artifact(run_id, "batch")` has
+        every child's end.
+        """
+        from quantctl.batches import Wanted
+
+        return self.start(self.batch_request(Wanted(tuple(profiles), **wanted)), wait=wait)
+
+    def batch_request(self, wanted: Wanted) -> RunRequest:
+        """The pinned input of a batch, without starting it."""
+        from quantctl.batches import build
+
+        return build(self, wanted)
+
+    def children(self, run_id: str) -> list[RunStatus]:
+        """The children of a batch that have begun, by id."""
+        return runs.children(self.places, run_id)
 
     def resume(self, run_id: str, *, adopt_version: bool = False) -> RunResult:
         """Continue an interrupted run; a finished one is returned as it is.

@@ -72,6 +72,12 @@ def statuses(places: Places, *, limit: int = 50) -> list[RunStatus]:
     return _statuses(places, " ORDER BY w.created_at DESC, w.workflow_uuid LIMIT ?", (limit,))
 
 
+def children(places: Places, parent: str) -> list[RunStatus]:
+    """The children of a batch that have begun, by id."""
+    check_run_id(parent)
+    return _statuses(places, " AND w.parent_workflow_id = ? ORDER BY w.workflow_uuid", (parent,))
+
+
 def _statuses(places: Places, tail: str, arguments: tuple[Any, ...]) -> list[RunStatus]:
     live = places.live_workers()
     with state.reader(places.state_url) as connection:

@@ -24,6 +24,7 @@ RUNS, LOOK, DATA, SYSTEM = "Runs", "Look", "Data", "System"
 
 ROWS: tuple[Row, ...] = (
     Row("run", "runs", "Run a profile: selection, synthesis, allocation and report, with all gates.", RUNS),
+    Row("batch", "batch", "Run profiles at many dates: one run each, all of them one batch.", RUNS),
     Row("plan", "runs", "Print the stages that `run` would execute; writes nothing.", RUNS),
     Row("resume", "runs", "Continue an interrupted run.", RUNS),
     Row("retry", "runs", "Run a failed run again from its first failed stage.", RUNS),

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from quantctl.contracts.canonical import canonical, hash_json
+from quantctl.contracts.canonical import canonical, hash_json, sha256_hex
 from quantctl.contracts.stage import Finding
 
 GENESIS_HASH = "0" * 64
@@ -20,6 +20,10 @@ FIELDS = frozenset({
     "v", "seq", "ts", "type", "run_id", "profile", "trace_id", "span_id", "step", "attempt", "status",
     "code", "inputs", "outputs", "data", "prev_hash", "body_hash", "hash",
 })  # fmt: skip
+
+
+_ORDER = sorted(FIELDS)
+_BODY = [name for name in _ORDER if name not in TIMELESS_OUT]
 
 
 def seal(record: Mapping[str, Any], prev_hash: str) -> dict[str, Any]:
@@ -85,24 +89,41 @@ def _genesis(records: Sequence[Mapping[str, Any]]) -> list[Finding]:
 def _links(records: Sequence[Mapping[str, Any]]) -> list[Finding]:
     previous = GENESIS_HASH
     for line, record in enumerate(records):
-        problem = _problem(record, line, previous)
-        if problem is not None:
-            code, message = problem
+        found = problem(record, line, previous)
+        if found is not None:
+            code, message = found
             return [_error(code, f"record {line}: {message}", line=line)]
         previous = record["hash"]
     return []
 
 
-def _problem(record: Mapping[str, Any], line: int, previous: str) -> tuple[str, str] | None:
+def problem(record: Mapping[str, Any], line: int, previous: str) -> tuple[str, str] | None:
+    """(code, message) of what is wrong with one record at its place in the chain; null where it holds.
+
+    previous : the hash of the record before
+    """
     if set(record) != FIELDS:
         return "LEDGER_PARSE", f"fields differ: {sorted(set(record) ^ FIELDS)}"
-    if record["seq"] != line:
+    if record["seq"] != line or isinstance(record["seq"], bool):
         return "LEDGER_SEQ", f"seq is {record['seq']}"
     if record["prev_hash"] != previous:
         return "LEDGER_LINK", "prev_hash is not the hash of the record before"
-    if record["body_hash"] != body_hash(record) or record["hash"] != record_hash(record):
+    if (record["body_hash"], record["hash"]) != _hashes(record):
         return "LEDGER_HASH", "the record was changed after it was sealed"
     return None
+
+
+def _hashes(record: Mapping[str, Any]) -> tuple[str, str]:
+    """`body_hash` and `hash` of a whole record, its fields made canonical once."""
+    if record["code"] == ANCHOR:
+        return body_hash(record), record_hash(record)
+    texts = {name: canonical(record[name]) for name in _ORDER}
+    hashed = (_BODY, [name for name in _ORDER if name != "hash"])
+    body, whole = (
+        sha256_hex(b"{" + b",".join(b'"%b":%b' % (name.encode(), texts[name]) for name in names) + b"}")
+        for names in hashed
+    )
+    return body, whole
 
 
 def _constants(records: Sequence[Mapping[str, Any]]) -> list[Finding]:

@@ -6,7 +6,7 @@ of a record does not grow with the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -58,8 +58,10 @@ def head(session: Session | Connection, run_id: str) -> Head | None:
     from sqlalchemy import text
 
     row = session.execute(
-        text("SELECT profile, trace_id, head_seq, head_hash, head_ts, attempt, closed_at FROM runs"
-             " WHERE run_id = :r"),
+        text(
+            "SELECT profile, trace_id, head_seq, head_hash, head_ts, attempt, closed_at FROM runs"
+            " WHERE run_id = :r"
+        ),
         {"r": run_id},
     ).first()
     if row is None:
@@ -129,10 +131,17 @@ def reference(artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def records(connection: Reader, run_id: str, *, after: int = -1) -> Iterator[dict[str, Any]]:
-    """The records of a run in sequence, from the state database."""
+def records(
+    connection: Reader, run_id: str, *, after: int = -1, only: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The records of a run in sequence, from the state database.
+
+    only : further conditions on the columns of `run_ledger`, each with its one value
+    """
+    more = "".join(f" AND {condition}" for condition in only or ())
     cursor = connection.execute(
-        "SELECT record FROM run_ledger WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, after)
+        f"SELECT record FROM run_ledger WHERE run_id = ? AND seq > ?{more} ORDER BY seq",
+        (run_id, after, *(only or {}).values()),
     )
     for (line,) in cursor:
         yield parse_strict(line, where=f"run_ledger:{run_id}")

@@ -15,9 +15,9 @@ from quantctl.contracts.canonical import parse_strict
 from quantctl.contracts.errors import ConfigError, DataMissing, QuantError
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.stage import Finding, GateSpec, Judgement
-from quantctl.evidence import verify_ledger
 from quantctl.lake import artifact_index, state
 from quantctl.lake.rundir import RunDirectory, require_run
+from quantctl.verification import verify_ledger
 from quantctl.workflows import runs, verdicts
 from quantctl.workflows.after import judged_elsewhere
 from quantctl.workflows.session import params_of

@@ -194,11 +194,9 @@ class QuantSDK:
         """The pinned input of a fork, without starting it (parameters as `fork`)."""
         from quantctl import forks
 
-        given = self._sources["overrides"]
-        pairs = dict(given) if isinstance(given, Mapping) else dict(text.split("=", 1) for text in given)
         return forks.build(
             self.places, run_id, from_stage, paths=self.base.settings.paths, new_id=new_id,
-            overrides=pairs | dict(params or {}),
+            overrides=self._overridden(params),
         )  # fmt: skip
 
     def status(self, run_id: str) -> RunResult:
@@ -234,14 +232,24 @@ class QuantSDK:
             raise ContractError("ARTIFACT_CORRUPT", loaded.detail, where=loaded.path)
         return loaded.value
 
-    def ledger(self, run_id: str) -> Iterator[dict[str, Any]]:
-        """The records of a run in sequence, from the state database."""
+    def ledger(
+        self, run_id: str, *, kind: str | None = None, step: str | None = None, since: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The records of a run in sequence, from the state database; of one type, stage or from a time on."""
         require_run(self.places.artifacts_dir, run_id)
-        yield from evidence.records(self.places, run_id)
+        yield from evidence.records(self.places, run_id, kind=kind, step=step, since=since)
 
     def verify_ledger(self, run_id: str, *, head: str | None = None) -> dict[str, Any]:
         """Chain, hashes and artifact bytes recomputed: `{ok, records, findings}`."""
-        return evidence.verify_ledger(self.places, run_id, head=head)
+        from quantctl.verification import verify_ledger
+
+        return verify_ledger(self.places, run_id, head=head)
+
+    def verify_ledgers(self) -> Iterator[dict[str, Any]]:
+        """Every run verified, oldest first, one report at a time."""
+        from quantctl.verification import verify_all
+
+        return verify_all(self.places)
 
     def find_artifact(self, run_id: str, name: str) -> tuple[str, Path]:
         """Name and place of an artifact by name or path."""
@@ -347,46 +355,27 @@ class QuantSDK:
 
     def list_stages(self, tag: str | None = None) -> list[dict[str, Any]]:
         """Every registered stage: id, tag, purpose, inputs, outputs, gates."""
-        from quantctl.workflows.registry import all_stages, gates_of
+        from quantctl import stage_catalogue
 
-        return [
-            {
-                "id": spec.id, "tag": spec.tag, "purpose": spec.purpose, "inputs": list(spec.inputs),
-                "writes": list(spec.writes), "gates": [gate.id for gate in gates_of(spec.id)],
-            }
-            for spec in all_stages().values()
-            if tag is None or spec.tag == tag
-        ]  # fmt: skip
+        return stage_catalogue.rows(tag)
 
     def stage_schema(self, stage: str) -> dict[str, Any]:
         """JSON Schema of a stage's parameters, and the contracts of what it reads and writes."""
-        from quantctl.workflows.registry import require_stage
+        from quantctl import stage_catalogue
 
-        spec = require_stage(stage)
-        return {
-            "id": spec.id,
-            "purpose": spec.purpose,
-            "params": spec.params.model_json_schema()
-            if spec.params
-            else {"type": "object", "properties": {}},
-            "input": {name: _contract(name) for name in spec.inputs},
-            "output": {name: _contract(name) for name in spec.writes},
-        }
+        return stage_catalogue.schema(stage)
 
     def _with(self, params: Mapping[str, Any] | None, profile: str | None, *, needed: bool) -> Resolved:
+        sources = self._sources | ({"overrides": self._overridden(params)} if params else {})
+        return resolve(profile, require_profile=needed, **sources)
+
+    def _overridden(self, params: Mapping[str, Any] | None) -> dict[str, Any]:
+        """This SDK's overrides, and above them `params`."""
         given = self._sources["overrides"]
         pairs = dict(given) if isinstance(given, Mapping) else dict(text.split("=", 1) for text in given)
-        sources = self._sources | ({"overrides": pairs | dict(params)} if params else {})
-        return resolve(profile, require_profile=needed, **sources)
+        return pairs | dict(params or {})
 
     def _executor(self, settings: Settings) -> Executor:
         from quantctl.workflows.execution import Executor
 
         return Executor(self.places, installation.limits(settings), self.stop, self.watch)
-
-
-def _contract(name: str) -> dict[str, str]:
-    if name in ARTIFACTS:
-        row = ARTIFACTS[name]
-        return {"path": row.path, "format": row.format, "contract": row.contract}
-    return {"slice": name}

@@ -28,13 +28,7 @@ def show(
     as_json: Json = False,
 ) -> int:
     """The records of a run in sequence."""
-    found = [
-        record
-        for record in reading(ctx).ledger(check_run_id(run_id))
-        if (kind is None or record["type"] == kind)
-        and (step is None or record["step"] == step)
-        and (since is None or record["ts"] >= since)
-    ]
+    found = list(reading(ctx).ledger(check_run_id(run_id), kind=kind, step=step, since=since))
     found = found[-limit:] if limit else found
     cells = [(r["seq"], r["ts"], r["type"], r["step"], r["status"], r["code"], r["hash"][:12]) for r in found]
     emit(
@@ -52,29 +46,44 @@ def verify(
     run_ids: Annotated[list[str] | None, typer.Argument(help="Runs to verify.")] = None,
     head: Annotated[str | None, typer.Option("--head", help="Hash of the head as you know it.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every run.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Of a batch, every child too, with its files.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
-    """Recompute chain, hashes and artifact bytes; tells edits, cut tails and changed files apart."""
+    """Recompute chain, hashes and artifact bytes, of the state database and of `audit.jsonl`.
+
+    Tells apart what was edited, removed, inserted, reordered or cut, with the first bad line, and changed
+    or missing artifacts, also those that a retry set aside. Exit 1 with the code of the first finding.
+    A ledger that only its own head file vouches for is UNANCHORED. Of a batch, the chains of its children
+    are held against the heads that it booked.
+    """
     from quantctl.contracts.errors import ConfigError
 
-    sdk = reading(ctx)
-    ids = [run.run_id for run in sdk.runs(limit=1_000_000)] if every else list(run_ids or [])
-    if not ids:
-        raise ConfigError("USAGE", "name a run, or --all", remedy="quantctl ledger verify RUN_ID")
-    reports = [sdk.verify_ledger(check_run_id(run_id), head=head) for run_id in ids]
-    cells = [
-        (
-            r["run_id"],
-            "ok" if r["ok"] else "BROKEN",
-            r["records"],
-            f["code"] if f else None,
-            f["message"] if f else None,
+    sdk, ids = reading(ctx), list(run_ids or [])
+    if every == bool(ids) or (head is not None and len(ids) != 1):
+        raise ConfigError(
+            "USAGE",
+            "name runs or give --all; --head goes with one run",
+            remedy="quantctl ledger verify RUN_ID",
         )
+    if recursive:
+        ids += [child.run_id for run_id in list(ids) for child in sdk.children(check_run_id(run_id))]
+    named = (sdk.verify_ledger(check_run_id(run_id), head=head) for run_id in ids)
+    reports = list(sdk.verify_ledgers() if every else named)
+    cells = [
+        (r["run_id"], _verdict(r), r["records"], f and f["code"], f and f["message"])
         for r in reports
         for f in (r["findings"] or [None])
     ]
     text = table(("run", "verdict", "records", "code", "finding"), cells)
     return judged("ledger_verify", reports, text, _problem(reports), as_json=as_json)
+
+
+def _verdict(report: dict[str, Any]) -> str:
+    if not report["ok"]:
+        return "BROKEN"
+    return "ok" if report["anchored"] else "UNANCHORED"
 
 
 def _problem(reports: list[dict[str, Any]]) -> QuantError | None:

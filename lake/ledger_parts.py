@@ -9,7 +9,9 @@ loses a file under its query.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,17 +58,36 @@ def rebuild(root: Path, connection: Reader, made: Made) -> int:
     return sum(batch.runs for batch in index.batches)
 
 
+class ProjectorBusyError(Exception):
+    """Another process projects all the time, or sleeps over it."""
+
+
 @contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """One projector at a time: the index is read, changed and replaced."""
+def alone(root: Path, patience: float = math.inf) -> Iterator[None]:
+    """One projector at a time: the index is read, changed and replaced.
+
+    patience : seconds after which `ProjectorBusyError` is raised
+    """
     make_dirs(root)
     with disk_faults(root):
         descriptor = os.open(root / "parts.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    deadline = time.monotonic() + patience
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while not _locked(descriptor):
+            if time.monotonic() > deadline:
+                raise ProjectorBusyError(str(root))
+            time.sleep(0.01)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _save(root: Path, index: Index) -> None:

@@ -13,6 +13,7 @@ from quantctl.workflows.sql_files import definitions
 from quantctl.workflows.surface import lake_views, made_of
 
 log = logging.getLogger("quantctl.projection")
+PATIENCE_SECONDS = 5.0  # a run does not wait longer for a projector that may sleep
 
 
 def project_run(places: Places, run_id: str) -> None:
@@ -22,6 +23,8 @@ def project_run(places: Places, run_id: str) -> None:
     """
     try:
         _project_run(places, run_id)
+    except ledger_parts.ProjectorBusyError:  # SQL reads the run from the state database until then
+        log.warning("the SQL surface of run %s waits: another process is at it", run_id)
     except Exception:
         log.exception("the SQL surface of run %s could not be projected", run_id)
 
@@ -31,7 +34,7 @@ def _project_run(places: Places, run_id: str) -> None:
     with state.reader(places.state_url) as connection:
         if connection is None:
             return
-        with ledger_parts.alone(places.ledger_parts):
+        with ledger_parts.alone(places.ledger_parts, PATIENCE_SECONDS):
             ledger_parts.project_run(places.ledger_parts, connection, run_id, partial(made_of, places))
             reach("projection.parts")
             _replace_catalog(places)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from quantctl.contracts.ledger_changes import record_of
 from quantctl.contracts.ledger_chain import verify_chain
+from quantctl.contracts.ledger_changes import record_of
 from quantctl.contracts.records.batch import CHILD_CLOSED
 from quantctl.contracts.stage import Finding
 from quantctl.lake import ledger_copies
@@ -56,7 +56,7 @@ def _judged(child: str, name: str, lines: list[bytes] | None, heads: Sequence[Re
         if broken:
             return [_finding(child, name, "edited", f"was edited: {broken[0].message}")]
         if len(whole) <= seq:
-            return [_finding(child, name, "truncated", f"was cut: its parent booked record {seq} as its head")]
+            return [_finding(child, name, "truncated", f"was cut: its parent booked record {seq}")]
         if whole[seq]["hash"] != head["head_hash"]:
             return [_finding(child, name, "replaced", f"is another chain: record {seq} has another hash")]
         if len(whole) > seq + 1 and whole[seq + 1]["code"] != "REOPENED":

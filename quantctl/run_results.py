@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from quantctl.contracts.canonical import parse_strict
+from quantctl.contracts.records.batch import PIPELINE
 from quantctl.lake import artifact_index, ledger, state
+from quantctl.progress import Progress, planned, progress
 from quantctl.workflows.runs import RunStatus
 from quantctl.workflows.runtime import Places
 
@@ -25,6 +27,7 @@ class RunResult:
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     remedy: str = ""
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    children: Progress | None = None  # of a batch
 
 
 def result_of(places: Places, found: RunStatus) -> RunResult:
@@ -39,7 +42,14 @@ def result_of(places: Places, found: RunStatus) -> RunResult:
             artifacts=artifact_index.rows(connection, found.run_id),
             remedy=_remedy(connection, found.run_id),
             metrics=_metrics(connection, found.run_id),
+            children=_children(places, found),
         )  # fmt: skip
+
+
+def _children(places: Places, found: RunStatus) -> Progress | None:
+    if found.pipeline != PIPELINE:
+        return None
+    return progress(places, found.run_id, planned(places, found.run_id))
 
 
 def _gates(connection: state.Reader, run_id: str) -> list[dict[str, Any]]:

@@ -89,6 +89,8 @@ def verdict_text(result: RunResult) -> str:
             for stage, metrics in result.metrics.items()
             if metrics
         ]
+    if result.children is not None:
+        lines.append(f"children {result.children.words()}")
     lines.append(f"run dir  {result.run_dir}")
     report = result.run_dir / "reports" / "portfolio" / "report.html"
     if report.exists():
@@ -115,4 +117,5 @@ def run_document(result: RunResult) -> dict[str, object]:
         "gates": result.gates,
         "artifacts": result.artifacts,
         "metrics": result.metrics,
+        **({"children": result.children.document()} if result.children is not None else {}),
     }

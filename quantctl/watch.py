@@ -13,11 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quantctl.contracts.canonical import parse_strict
+from quantctl.contracts.records.batch import CHILD_CLOSED, CHILD_SKIPPED, STAGE
 from quantctl.lake import state
+from quantctl.progress import planned, progress
 from quantctl.workflows.runtime import Places
 
 LOOK_SECONDS = 0.2
 MARKS = {"success": "ok", "failed": "FAILED", "skipped": "skipped", "intent": "..."}
+
+MARKS_OF_CHILDREN = {
+    "SUCCESS": "success", "FAILED": "failed", "CANCELLED": "CANCELLED", "SKIPPED": "skipped",
+}  # fmt: skip
 
 
 @dataclass
@@ -41,6 +47,7 @@ class Watch:
         self._seq = -1
         self._shown: str | None = None
         self._lines: dict[str, StageLine] = {}
+        self._children = 0
         self._looked = 0.0
         self._live = None if quiet or not sys.stderr.isatty() else _LiveTable()
         self._quiet = quiet
@@ -55,14 +62,23 @@ class Watch:
         self._looked = time.monotonic()
         for record in self._fresh(run_id):
             self._note(record)
+        self._count_children(run_id)
         if self._live is not None:
             self._live.show(list(self._lines.values()))
+
+    def _count_children(self, run_id: str) -> None:
+        """On a terminal: how many children of a batch have ended, run and wait."""
+        line = self._lines.get(STAGE)
+        if self._live is None or line is None or line.status != "intent":
+            return
+        self._children = self._children or planned(self._places, run_id)
+        line.gates = [progress(self._places, run_id, self._children).words()]
 
     def _turn_to(self, run_id: str) -> None:
         """Begin to show another run; the last one's records are shown first."""
         if self._shown is not None:
             self._catch_up(self._shown)
-        self._shown, self._seq, self._lines = run_id, -1, {}
+        self._shown, self._seq, self._lines, self._children = run_id, -1, {}, 0
         sys.stderr.write(f"{run_id}\n")
 
     def _catch_up(self, run_id: str) -> None:
@@ -104,6 +120,11 @@ class Watch:
         elif record["type"] == "gate":
             line = self._lines.setdefault(record["step"], StageLine(record["step"]))
             line.gates.append(f"{record['data']['gate']} {record['data']['status']}")
+        elif record["code"] in (CHILD_CLOSED, CHILD_SKIPPED) and self._live is None:
+            data = record["data"]
+            line = StageLine(data["run_id"], MARKS_OF_CHILDREN[data["state"]], code=data.get("code"))
+            sys.stderr.write(plain(line) + "\n")
+            sys.stderr.flush()
 
     def _note_stage(self, record: dict[str, Any]) -> None:
         line = self._lines.setdefault(record["step"], StageLine(record["step"]))

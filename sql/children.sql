@@ -9,3 +9,4 @@ SELECT run_id AS parent, json_extract_string(data, '$.run_id') AS child,
        json_extract_string(data, '$.weights_sha256') AS weights_sha256
 FROM parts.ledger WHERE type = 'event' AND code IN ('CHILD_CLOSED', 'CHILD_SKIPPED')
 QUALIFY row_number() OVER (PARTITION BY run_id, json_extract_string(data, '$.run_id') ORDER BY seq DESC) = 1
+ORDER BY parent, suffix

@@ -67,7 +67,7 @@ def _error(ends: Sequence[ChildEnd], run: RunFacts) -> QuantError | None:
     first = next((end for end in ends if end.state in ("FAILED", "CANCELLED")), None)
     if first is None:
         return None
-    retry = f"quantctl status {first.run_id}; then quantctl retry {run.run_id}"
+    retry = f"quantctl status {first.run_id} && quantctl retry {run.run_id}"
     if first.state == "CANCELLED":
         return GateFailed(
             "CHILD_CANCELLED", f"child {first.run_id} was cancelled", where=first.run_id,

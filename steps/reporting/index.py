@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from quantctl.contracts.artifacts import ARTIFACTS
-from quantctl.contracts.canonical import sha256_hex
+from quantctl.contracts.canonical import parse_strict, sha256_hex
 from quantctl.contracts.errors import ContractError
 from quantctl.contracts.stage import Finding
 from quantctl.steps.reporting.markdown import table
@@ -37,7 +37,7 @@ def render_index(
     gates = [_gate(path, verdict) for path, verdict in verdicts.items()]
     rows = [_artifact(row) for row in sorted(artifacts, key=lambda row: str(row["path"]))]
     return "\n".join([
-        _title(manifest), "", _verdict(verdicts), "",
+        _title(manifest), "", _verdict(verdicts, files.get(ARTIFACTS["batch"].path)), "",
         f"- snapshot `{manifest['snapshot'].get('id')}`", f"- trace `{manifest['trace_id']}`",
         f"- replay `{shlex.join(manifest['replay'])}`", *_source(manifest), "",
         *table(["gate", "result", "code", "artifact"], gates, "llll"), "",
@@ -79,8 +79,15 @@ def _source(manifest: Mapping[str, Any]) -> list[str]:
     return [f"- forked from `{forked['run_id']}` at `{forked['from_stage']}`; kept as booked there: {kept}"]
 
 
-def _verdict(verdicts: Verdicts) -> str:
-    """The status of atomic validation; a run that ended before it has no verdict of its own."""
+def _verdict(verdicts: Verdicts, batch: bytes | None) -> str:
+    """The status of atomic validation; a run that ended before it has no verdict of its own.
+
+    batch : `data/batch.json`, by which a batch is judged instead
+    """
+    if batch is not None:
+        body = parse_strict(batch)
+        total, passed = len(body["children"]), body["succeeded"]
+        return f"Verdict: **{'PASS' if passed == total else 'FAIL'}** ({passed} of {total} children succeeded)"
     verdict = next((v for v in verdicts.values() if v["gate"] == "atomic_validation"), None)
     if verdict is None:
         return "Verdict: **NONE** (the run ended before atomic validation)"

@@ -105,18 +105,22 @@ def resume(runtime: Runtime, wish: Wish) -> None:
     reach("adopt.booked")
     versions.check(runtime.places, wish.run_id)
     if adopted or not executing(runtime, wish.run_id):
-        take_up(runtime, wish.run_id)
+        take_up(runtime, wish.run_id, idle=adopted)
 
 
-def take_up(runtime: Runtime, run_id: str) -> None:
-    """Put a run that a process left pending into the queue again; one that waits there stays."""
+def take_up(runtime: Runtime, run_id: str, *, idle: bool = False) -> None:
+    """Put a run that a process left pending into the queue again; one that waits there stays.
+
+    idle : nobody is at work on it, though its row may bear our name
+    """
     from dbos import DBOS
 
     for child in children.unfinished(runtime.places, run_id):
         if not executing(runtime, child):
             take_up(runtime, child)
     executor = runs.executors(runtime.places).get(run_id)
-    if not executor:
+    claimed_here = executor == runtime.worker and run_id not in runtime.faults
+    if not executor or (claimed_here and not idle):  # the queue may have handed it to us just now
         return
     runtime.faults.pop(run_id, None)
     runtime.ended.discard(run_id)

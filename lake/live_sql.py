@@ -15,7 +15,6 @@ from quantctl.contracts.errors import ConfigError
 from quantctl.lake import catalog, ledger_index, state
 from quantctl.lake.ledger_index import Index
 from quantctl.lake.ledger_tables import COLUMNS, SOURCES, rows, stamps
-from quantctl.lake.tables import TABLES
 
 CHUNK = 5_000  # rows that are handed to DuckDB at a time
 # Words of queries that ask for the list of views; for others only the views they name are made.
@@ -55,21 +54,26 @@ def answer(surface: Surface, query: str) -> tuple[list[str], list[tuple[Any, ...
         with _typed():
             _only_query(connection, query)
         views = _Views(connection, surface)
-        views.define(_named(query))
+        named = _named(query)
+        views.define(named)
+        if len(named) == len(catalog.VIEWS):
+            views.define_lake()
         _fence(connection, surface.allowed)
         with _typed():
             try:
                 return _rows(connection, query)
-            except duckdb.CatalogException:  # perhaps misspelt: then all names are there to be suggested
-                views.define({*catalog.VIEWS, *TABLES})
+            except duckdb.CatalogException:  # a table of the lake, or misspelt: then all names are suggested
+                views.define(catalog.VIEWS)
+                views.define_lake()
                 return _rows(connection, query)
 
 
-def _named(query: str) -> set[str]:
+def _named(query: str) -> Collection[str]:
     """The views that a query names; all of them where it names none or asks for the list."""
     words = set(re.findall(r"\w+", query.lower()))
-    known = {*catalog.VIEWS, *TABLES}
-    return known if _ASKS_FOR_ALL.search(query.lower()) or not words & known else words & known
+    if _ASKS_FOR_ALL.search(query.lower()) or words.isdisjoint(catalog.VIEWS):
+        return catalog.VIEWS
+    return words.intersection(catalog.VIEWS)
 
 
 def _rows(connection: Any, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -109,7 +113,7 @@ class _Views:
         self.connection = connection
         self.surface = surface
         self._made: set[str] = set()
-        self._tables = False
+        self._tables = self._lake = False
 
     def define(self, names: Collection[str]) -> None:
         """Make those of these views that are not there yet, and what they read."""
@@ -120,10 +124,13 @@ class _Views:
             if view not in self._made:
                 self.connection.execute(f"CREATE VIEW {view} AS {self.surface.definitions[view]}")
                 self._made.add(view)
-        if not self._made.issuperset(set(TABLES) & set(names)):
+
+    def define_lake(self) -> None:
+        """Make the views of the newest snapshot's tables, if they are not there yet."""
+        if not self._lake:
             for name, query in self.surface.lake_views().items():
                 self.connection.execute(f"CREATE VIEW {name} AS {query}")
-            self._made |= set(TABLES)
+            self._lake = True
 
     def _define_tables(self) -> None:
         """Tables of parts, without the runs that moved on since; theirs come from the state database."""

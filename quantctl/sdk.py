@@ -203,9 +203,22 @@ class QuantSDK:
         """Where a run stands (`RUN_NOT_FOUND`, exit 3)."""
         return self.result(runs.require_status(self.places, run_id))
 
-    def runs(self, *, limit: int = 50) -> list[RunStatus]:
-        """The newest runs first."""
-        return runs.statuses(self.places, limit=limit)
+    def runs(
+        self,
+        *,
+        limit: int = 50,
+        profile: str | None = None,
+        pipeline: str | None = None,
+        state: str | None = None,
+        since: str | None = None,
+    ) -> list[RunStatus]:
+        """The newest runs first.
+
+        state : one of the states, or `OPEN` for all that have not ended; since : UTC date or time of creation
+        """
+        return runs.statuses(
+            self.places, limit=limit, profile=profile, pipeline=pipeline, state=state, since=since
+        )
 
     def result(self, found: RunStatus) -> RunResult:
         """A status with the gates and artifacts that its ledger names."""

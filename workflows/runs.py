@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from quantctl.workflows.names import QUEUE, queue_of
 from quantctl.workflows.runtime import Places
 
 TERMINAL = ("SUCCESS", "FAILED", "CANCELLED")
+PAGE = 200  # runs that are looked at together
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class RunStatus:
 
 _STATUS = """
 SELECT w.workflow_uuid AS run_id, w.status AS engine, w.executor_id AS executor,
-       (SELECT i.inputs FROM workflow_input i WHERE i.workflow_uuid = w.workflow_uuid) AS inputs,
+       CASE WHEN r.run_id IS NULL THEN
+         (SELECT i.inputs FROM workflow_input i WHERE i.workflow_uuid = w.workflow_uuid) END AS inputs,
        r.profile, r.pipeline, r.state, r.stage, r.attempt, r.exit_code, r.code, r.message,
        r.created_at, r.closed_at, r.as_of, r.snapshot, r.head_seq
 FROM workflow_status w LEFT JOIN runs r ON r.run_id = w.workflow_uuid
@@ -67,9 +70,49 @@ def require_status(places: Places, run_id: str) -> RunStatus:
     return found
 
 
-def statuses(places: Places, *, limit: int = 50) -> list[RunStatus]:
-    """The newest runs first."""
-    return _statuses(places, " ORDER BY w.created_at DESC, w.workflow_uuid LIMIT ?", (limit,))
+def statuses(
+    places: Places,
+    *,
+    limit: int = 50,
+    profile: str | None = None,
+    pipeline: str | None = None,
+    state: str | None = None,
+    since: str | None = None,
+) -> list[RunStatus]:
+    """The newest runs first.
+
+    state : one of the states, or `OPEN` for all that have not ended; since : UTC date or time of creation
+    """
+    wanted = {"profile": profile, "pipeline": pipeline}
+    conditions, given = _conditions(wanted, state, since)
+    found: list[RunStatus] = []
+    for page in itertools.count():
+        tail = f"{conditions} ORDER BY w.created_at DESC, w.workflow_uuid LIMIT ? OFFSET ?"
+        size = max(limit, PAGE)
+        rows = _statuses(places, tail, (*given, size, page * size))
+        found += [run for run in rows if _is_wanted(run, wanted, state, since)]
+        if len(found) >= limit or len(rows) < size:
+            return found[:limit]
+    raise AssertionError("unreachable")
+
+
+def _conditions(wanted: dict[str, str | None], state: str | None, since: str | None) -> tuple[str, list[str]]:
+    """What the database can leave out: a run without genesis has its facts in its stored input only."""
+    given = {f"r.{name} = ?": value for name, value in wanted.items()} | {"r.created_at >= ?": since}
+    chosen = {condition: value for condition, value in given.items() if value is not None}
+    conditions = [f"(r.run_id IS NULL OR {condition})" for condition in chosen]
+    if state in ("SUCCESS", "FAILED"):
+        conditions.append(f"r.state = '{state}'")
+    elif state not in (None, "CANCELLED"):
+        conditions.append("(r.run_id IS NULL OR r.closed_at IS NULL OR w.status IN ('PENDING', 'ENQUEUED'))")
+    return "".join(f" AND {condition}" for condition in conditions), list(chosen.values())
+
+
+def _is_wanted(run: RunStatus, wanted: dict[str, str | None], state: str | None, since: str | None) -> bool:
+    if state is not None and (run.state in TERMINAL if state == "OPEN" else run.state != state):
+        return False
+    told = all(value is None or getattr(run, name) == value for name, value in wanted.items())
+    return told and (since is None or run.created_at >= since)
 
 
 def children(places: Places, parent: str) -> list[RunStatus]:

@@ -34,7 +34,7 @@ def status(
     """Where a run stands and the command that goes on with it."""
     sdk = reading(ctx)
     if run_id is None:
-        open_runs = [run for run in sdk.runs(limit=500) if run.state not in TERMINAL]
+        open_runs = sdk.runs(limit=500, state="OPEN")
         emit("runs", [run.__dict__ for run in open_runs], _runs_table(open_runs), as_json=as_json)
         return 0
     check_run_id(run_id)
@@ -57,13 +57,9 @@ def list_runs(
     as_json: Json = False,
 ) -> int:
     """Runs, newest first."""
-    wanted = {"profile": profile, "state": state and state.upper(), "pipeline": pipeline}
-    found = [
-        run
-        for run in reading(ctx).runs(limit=10_000)
-        if all(value is None or getattr(run, key) == value for key, value in wanted.items())
-        and (since is None or run.created_at >= since)
-    ][: limit or 20]
+    found = reading(ctx).runs(
+        limit=limit or 20, profile=profile, pipeline=pipeline, state=state and state.upper(), since=since
+    )
     emit("runs", [run.__dict__ for run in found], _runs_table(found), as_json=as_json)
     return 0
 

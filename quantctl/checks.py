@@ -41,6 +41,7 @@ def all_checks(settings: Settings, places: Places, root: Path) -> list[Check]:
         lambda: packages(root / "requirements.lock"),
         lambda: directories(places, int(settings.orchestration.min_free_mb)),
         lambda: state_database(places.state_url),
+        lambda: recorded(places),
         lambda: workers(places),
         lambda: lake(places.lakehouse_dir, settings.data.freshness.stale_hours),
         lambda: orphans(places.data_dir),
@@ -115,6 +116,18 @@ def state_database(url: str) -> Check:
     if remedy:
         return Check("state database", "warn", told, remedy)
     return Check("state database", "ok", f"{told}, {runs} runs")
+
+
+def recorded(places: Places) -> Check:
+    """Every run directory with a ledger is a run of the state database."""
+    from quantctl.workflows import unrecorded
+
+    found = unrecorded.directories(places)
+    if found:
+        told = f"no record of {len(found)} run directories, {found[0]} among them"
+        remedy = "restore the state database, or move the directories away"
+        return Check("run directories", "fail", told, remedy)
+    return Check("run directories", "ok", "the state database knows them all")
 
 
 def workers(places: Places) -> Check:

@@ -23,7 +23,7 @@ from quantctl.contracts.errors import (
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.records.wish import Wish
 from quantctl.lake.files import free_bytes
-from quantctl.workflows import changing, runs, versions
+from quantctl.workflows import changing, runs, unrecorded, versions
 from quantctl.workflows.asking import Asking
 from quantctl.workflows.runs import RunStatus
 from quantctl.workflows.runtime import Places
@@ -60,6 +60,7 @@ class Executor:
         known = runs.attach(self.places, request)
         if known is not None:
             return self.resume(request.run_id) if known.state not in ("SUCCESS", "FAILED") else known
+        unrecorded.refuse(self.places, request.run_id)
         self._require_space(request.run_id)
         if remote or not wait:
             submit(self.places, request, self.limits, self.stop)

@@ -12,6 +12,7 @@ from quantctl.contracts.ids import check_run_id
 from quantctl.contracts.records.batch import PIPELINE as BATCH_PIPELINE
 from quantctl.contracts.records.run import RunRequest
 from quantctl.lake import leases, state
+from quantctl.workflows import unrecorded
 from quantctl.workflows.names import QUEUE, queue_of
 from quantctl.workflows.runtime import Places
 
@@ -63,9 +64,10 @@ def status(places: Places, run_id: str) -> RunStatus | None:
 
 
 def require_status(places: Places, run_id: str) -> RunStatus:
-    """Status of a run that must exist (`RUN_NOT_FOUND`, exit 3)."""
+    """Status of a run that must exist (`RUN_NOT_FOUND`, `RUN_UNRECORDED`, exit 3)."""
     found = status(places, run_id)
     if found is None:
+        unrecorded.refuse(places, run_id)
         raise DataMissing("RUN_NOT_FOUND", f"there is no run {run_id!r}", remedy="quantctl list")
     return found
 

@@ -133,7 +133,8 @@ class Worker:
         from quantctl.workflows import atomic, telemetry
 
         workflow = workflow_name(request["pipeline"])
-        with SetWorkflowID(request["run_id"]), PropagateOtelContext(telemetry.calling_context()):
+        caller = PropagateOtelContext(telemetry.calling_context())
+        with environment_apart(request["run_id"]), SetWorkflowID(request["run_id"]), caller:
             DBOS.enqueue_workflow(queue_of(workflow), atomic.WORKFLOWS[workflow], request)
         reach("run.enqueued")
 

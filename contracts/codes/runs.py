@@ -29,6 +29,7 @@ CODES: dict[str, Code] = {
     "RUN_ID_INVALID": Code(2, "A run id is not 1 to 96 of A-Z a-z 0-9 _ -."),
     "RUN_ID_CONFLICT": Code(2, "A run of that id exists with other inputs."),
     "RUN_NOT_FOUND": Code(3, "There is no run of exactly that id."),
+    "RUN_UNRECORDED": Code(3, "A run directory has a ledger, but the state database has no such run."),
     "RUN_FAILED": Code(2, "A failed run is not resumed; it is retried."),
     "RUN_NOT_FAILED": Code(2, "Only a FAILED run is retried."),
     "RUN_CANCELLED": Code(2, "A cancelled run is not continued."),

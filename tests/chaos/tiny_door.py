@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 PROFILE = "binance_spot_rating_all_long"
+WRITES = ("write", "directory", "append", "attempt", "latest", "catalog", "projection")
 TIMED = {"audit.jsonl", "audit_head.json", "config/resolved_manifest.json", "forensic_trace.json"}
 
 
@@ -57,6 +58,18 @@ class Door:
         while not log.exists() or begun not in log.read_text():
             assert time.monotonic() < deadline, f"{stage} did not begin in {seconds:g} s"
             time.sleep(0.05)
+
+    def whole_copy(self, root: Path) -> Door:
+        """Everything below `root`, runs and state too."""
+        shutil.copytree(self.data, root / "data", symlinks=True)
+        return Door(root / "data", self.env)
+
+    def files(self, run_id: str = "") -> dict[str, bytes]:
+        """Every file of the run directories, or of one of them, logs left out."""
+        runs = self.root("x").parent
+        found = (path for path in sorted((runs / run_id).rglob("*")) if path.is_file())
+        table = {path.relative_to(runs).as_posix(): path.read_bytes() for path in found}
+        return {name: data for name, data in table.items() if "/logs/" not in name}
 
     def killed_in(self, stage: str, *words: str, run_id: str = "k1") -> None:
         """Start a command, and kill it once `stage` computes."""
@@ -124,8 +137,51 @@ def load_tiny() -> None:
     module.register()
 
 
+class FailingDisk:
+    """From the n-th write point on, every write point fails with one error of the operating system."""
+
+    def __init__(self, number: int, at: int, tally: str | None) -> None:
+        self.number, self.at, self.tally, self.seen = number, at, tally, 0
+
+    def __call__(self, point: str) -> None:
+        if point.partition(".")[0] not in WRITES:
+            return
+        self.seen += 1
+        if self.tally is not None:
+            Path(self.tally).write_text(str(self.seen))
+        if self.at and self.seen >= self.at:
+            raise OSError(self.number, os.strerror(self.number), f"at {point}")
+
+
+def break_what_is_asked() -> None:
+    """Arm this process with what the test asked for: a failing disk, a small database, a clock set back."""
+    asked = os.environ
+    if "DOOR_FAIL_AT" in asked:
+        from quantctl.lake import fault_points
+
+        number = int(asked.get("DOOR_ERRNO", "0"))
+        fault_points.arm(FailingDisk(number, int(asked["DOOR_FAIL_AT"]), asked.get("DOOR_TALLY")))
+    if "DOOR_PAGES" in asked:
+        import sqlalchemy as sa
+
+        pages = f"PRAGMA max_page_count={int(asked['DOOR_PAGES'])}"
+        sa.event.listen(sa.Engine, "connect", lambda connection, _: connection.execute(pages))
+    if "DOOR_CLOCK" in asked:
+        from datetime import UTC, datetime, timedelta
+
+        from quantctl.workflows import book, lives
+
+        class Back(datetime):
+            @classmethod
+            def now(cls, tz=UTC):  # type: ignore[no-untyped-def]
+                return datetime.now(tz) - timedelta(hours=float(asked["DOOR_CLOCK"]))
+
+        book.datetime = lives.datetime = Back  # type: ignore[attr-defined,misc]
+
+
 if __name__ == "__main__":
     from quantctl.cli import run
 
     load_tiny()
+    break_what_is_asked()
     run()

@@ -51,6 +51,8 @@ POINTS: dict[str, str] = {
     "engine.launching": "the tables are there and the worker is signed in, the engine starts",
     "engine.launched": "the engine has started, and recovers what bears the worker's name",
     "run.enqueued": "a run is in the queue, nobody has taken it up",
+    "schedule.noticed": "times that passed are rows, no run of them is queued",
+    "schedule.enqueued": "the run of a scheduled time is queued, the time is still due",
     "engine.destroyed": "the engine has ended, the worker is still signed in",
     "fork.linking": "a kept file is about to be linked into a fork",
     "fork.linked": "a kept file has its name in the fork, the others have not",

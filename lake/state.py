@@ -53,6 +53,17 @@ DDL = (
     """CREATE TABLE IF NOT EXISTS cancellations (
         run_id TEXT NOT NULL, attempt INTEGER NOT NULL, reason TEXT NOT NULL,
         PRIMARY KEY (run_id, attempt))""",
+    """CREATE TABLE IF NOT EXISTS schedules (
+        profile TEXT PRIMARY KEY, pipeline TEXT NOT NULL, cron TEXT, leader TEXT, timezone TEXT NOT NULL,
+        enabled INTEGER NOT NULL, misfire TEXT NOT NULL, late_seconds REAL NOT NULL,
+        applied_at TEXT NOT NULL, noticed_until TEXT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS schedule_times (
+        profile TEXT NOT NULL, fire TEXT NOT NULL, run_id TEXT NOT NULL, state TEXT NOT NULL,
+        code TEXT, reason TEXT, decided_at TEXT, PRIMARY KEY (profile, fire))""",
+    """CREATE TABLE IF NOT EXISTS notices (
+        run_id TEXT NOT NULL, seq INTEGER NOT NULL, channel TEXT NOT NULL, facts TEXT NOT NULL,
+        means TEXT NOT NULL, state TEXT NOT NULL, tries INTEGER NOT NULL, due TEXT NOT NULL,
+        sent_at TEXT, problem TEXT, PRIMARY KEY (run_id, seq, channel))""",
     "CREATE INDEX IF NOT EXISTS runs_by_time ON runs (created_at)",
     "CREATE INDEX IF NOT EXISTS ledger_by_type ON run_ledger (type, run_id)",
 )

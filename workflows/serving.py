@@ -8,6 +8,7 @@ from collections.abc import Callable
 from quantctl.contracts.records.run import PROTOCOL
 from quantctl.workflows import runs
 from quantctl.workflows.runtime import Places
+from quantctl.workflows.scheduling import Build, Firing
 from quantctl.workflows.seats import long_lived_name
 from quantctl.workflows.versions import version_of
 from quantctl.workflows.worker import Limits, Worker
@@ -15,12 +16,16 @@ from quantctl.workflows.worker import Limits, Worker
 Announce = Callable[[str], None]
 
 
-def serve(places: Places, limits: Limits, stop: threading.Event, *, announce: Announce) -> bool:
-    """Serve until `stop`; on SQLite false when another process is the worker.
+def serve(
+    places: Places, limits: Limits, stop: threading.Event, *, announce: Announce, build: Build | None = None
+) -> bool:
+    """Serve until `stop`, firing schedules; on SQLite false when another process is the worker.
 
     Interrupted runs of other workers are adopted oldest first; runs of another workflow protocol are
     announced and left alone. On Postgres other workers may serve beside this one: it adopts what the dead
     among them left, now and whenever one dies.
+
+    build : makes the request of a scheduled run; null: no schedule is fired
     """
     worker = Worker(places, long_lived_name(places), limits, stop, yields=False)
     if not worker.start():
@@ -32,7 +37,8 @@ def serve(places: Places, limits: Limits, stop: threading.Event, *, announce: An
             announce(f"left alone {run_id}: protocol {version}")
         for run_id in worker.adopt(put_down=True) if worker.shared else _take_up_all(worker, left_alone):
             announce(_adopts(places, run_id))
-        worker.serve(lambda: False, lambda run_id: announce(_adopts(places, run_id)))
+        chore = Firing(worker, build).tick if build is not None else lambda: None
+        worker.serve(lambda: False, lambda run_id: announce(_adopts(places, run_id)), chore)
     finally:
         worker.stop()
     return True

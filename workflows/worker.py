@@ -161,10 +161,14 @@ class Worker:
                 faults.pop(run_id, None)
             return leases.adopt(sql, self.name, PROTOCOL, only, put_down=put_down)
 
-    def serve(self, finished: Callable[[], bool], adopted: Callable[[str], None] = lambda _: None) -> None:
+    def serve(
+        self, finished: Callable[[], bool], adopted: Callable[[str], None] = lambda _: None,
+        chore: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         """Execute what is queued until `finished`; asked to stop, for the grace time at most.
 
         adopted : told of every workflow that is taken over from a dead worker meanwhile
+        chore : done about once a second, not while leaving
         """
         deadline = None
         while not self._asked(finished):
@@ -173,14 +177,15 @@ class Worker:
                 if self.idle() or time.monotonic() > deadline:
                     return
             else:
-                self._look_after(adopted)
+                self._look_after(adopted, chore)
             time.sleep(POLL_SECONDS / 2)
 
-    def _look_after(self, adopted: Callable[[str], None]) -> None:
+    def _look_after(self, adopted: Callable[[str], None], chore: Callable[[], None]) -> None:
         """Now and then, take over from the dead; leave when another process has this one's name."""
         if time.monotonic() - self._looked > ADOPT_SECONDS:
             for run_id in self._asked(self.adopt):
                 adopted(run_id)
+            self._asked(chore)
             self._looked = time.monotonic()
         if self._seat.lost():
             raise LeaseLost(

@@ -7,6 +7,7 @@ from quantctl.contracts.codes import (
     dataops,
     house,
     lake,
+    operation,
     reporting,
     runs,
     selection,
@@ -16,7 +17,7 @@ from quantctl.contracts.codes.row import Code
 
 __all__ = ["CODES", "SUBJECTS", "Code", "exit_of"]
 
-SUBJECTS = (house, runs, lake, dataops, selection, synthesis, allocation, reporting)
+SUBJECTS = (house, runs, operation, lake, dataops, selection, synthesis, allocation, reporting)
 
 
 def _merged() -> dict[str, Code]:

@@ -13,7 +13,8 @@ from quantctl.contracts.stage import RunFacts
 
 PROTOCOL = "alpha.v1"  # order and signatures of stages; bumped on an incompatible change
 
-MEANS = ("paths", "orchestration")  # sections that say where and how a run is made, not which one it is
+# Sections that say where, when and how a run is made and who hears of it, not which one it is.
+MEANS = ("paths", "orchestration", "schedule", "notify")
 
 
 class CodeFacts(BaseModel):

@@ -13,6 +13,7 @@ from quantctl.contracts.settings.features import FeaturesSettings
 from quantctl.contracts.settings.governance import GovernanceSettings
 from quantctl.contracts.settings.htr import HtrSettings
 from quantctl.contracts.settings.mps import MpsSettings
+from quantctl.contracts.settings.notify import NotifySettings
 from quantctl.contracts.settings.orchestration import OrchestrationSettings
 from quantctl.contracts.settings.paths import PathsSettings
 from quantctl.contracts.settings.perf import PerfSettings
@@ -20,6 +21,7 @@ from quantctl.contracts.settings.ranking import RankingSettings
 from quantctl.contracts.settings.ratings import RatingsSettings
 from quantctl.contracts.settings.regime import RegimeSettings
 from quantctl.contracts.settings.report import ReportSettings
+from quantctl.contracts.settings.schedule import ScheduleSettings
 from quantctl.contracts.settings.section import Section, refusal
 from quantctl.contracts.settings.selection import SelectionSettings
 from quantctl.contracts.settings.sleeve import SleeveSettings
@@ -65,6 +67,12 @@ class Settings(Section):
     )
     orchestration: OrchestrationSettings = Field(
         default_factory=OrchestrationSettings, description="Resources."
+    )
+    schedule: ScheduleSettings = Field(
+        default_factory=ScheduleSettings, description="When a profile runs by itself."
+    )
+    notify: NotifySettings = Field(
+        default_factory=NotifySettings, description="Who is told of the end of a run."
     )
     governance: GovernanceSettings = Field(default_factory=GovernanceSettings, description="Signing.")
     paths: PathsSettings = Field(default_factory=PathsSettings, description="Where things lie.")

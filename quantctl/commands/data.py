@@ -155,17 +155,11 @@ def run(
     It uses no network. Bring bars first: `data import` or `data simulate`; stages that fetch from a
     venue (discover, ingest, repair) are not part of this version.
     """
-    from quantctl.workflows.dataops.requests import CandidatesRequest, PlainRequest
+    from quantctl.data_cycle import cycle
 
     found = _candidates_request(ctx, profile, as_of, None, refresh)
-    plain = PlainRequest(as_of=found.as_of)
-    requests = {
-        "data.features": _scope_request(scope, candidates_file, all_symbols, yes, allow_empty),
-        "data.audit": plain, "data.candidates": found, "data.metadata": plain,
-        "data.publish": CandidatesRequest(scanners={}, as_of=found.as_of),
-    }  # fmt: skip
-    arguments = {stage: request.model_dump(mode="json") for stage, request in requests.items()}
-    return execute(ctx, "data.full", arguments, profile, run_id, json_)
+    scoped = _scope_request(scope, candidates_file, all_symbols, yes, allow_empty)
+    return execute(ctx, "data.full", cycle(scoped, found), profile, run_id, json_)
 
 
 @app.command()
@@ -209,13 +203,11 @@ def audit(
 def _candidates_request(
     ctx: typer.Context, profile: str | None, as_of: str | None, snapshot: str | None, refresh: bool
 ) -> Any:
+    from quantctl.data_cycle import candidates
     from quantctl.invocation import invocation
-    from quantctl.scanner_files import as_json, definitions
-    from quantctl.workflows.dataops.requests import CandidatesRequest
 
     settings = invocation(ctx).resolve(profile, require_profile=True).settings
-    found = as_json(definitions(tuple(settings.discovery.scanners), Path(settings.paths.profiles_dir)))
-    return CandidatesRequest(scanners=found, as_of=day(as_of), snapshot=snapshot, refresh=refresh)
+    return candidates(settings, as_of=day(as_of), snapshot=snapshot, refresh=refresh)
 
 
 @app.command()

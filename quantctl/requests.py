@@ -10,6 +10,7 @@ from typing import Any
 from quantctl import installation
 from quantctl.contracts.errors import ConfigError, DataMissing
 from quantctl.contracts.ids import check_run_id, exchange_of, trace_id_of
+from quantctl.contracts.records.batch import PIPELINE as BATCH_PIPELINE
 from quantctl.contracts.records.run import RunRequest, run_command
 from quantctl.contracts.settings import Settings
 from quantctl.contracts.stage import StageSpec
@@ -43,6 +44,11 @@ def build(
     given = run_id or (None if dataops else resolved.run_id)
     named_after = pipeline.replace(".", "_") if dataops else profile
     chosen = check_run_id(given or f"{named_after}_{moment:%Y%m%d-%H%M%S}")
+    if pipeline == BATCH_PIPELINE:
+        raise ConfigError(
+            "PIPELINE_UNKNOWN", f"{pipeline} runs other runs, and is begun by a command of its own",
+            where="--pipeline", remedy="quantctl batch --help",
+        )  # fmt: skip
     places = installation.places(resolved.settings)
     stages = build_pipeline(pipeline).stages
     settings = resolved.public()

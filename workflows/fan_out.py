@@ -8,6 +8,7 @@ records as one that was not. Per child that makes two operations of the engine: 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from quantctl.workflows.runner import Run
 if TYPE_CHECKING:
     from quantctl.workflows.runtime import Runtime
 
+log = logging.getLogger("quantctl.runner")
 POLL_SECONDS = 0.1
 TEND_SECONDS = 1.0  # between looks for children that nobody executes
 
@@ -137,8 +139,7 @@ class _Waiting:
     def _tend(self, found: children.Standing, run_id: str) -> None:
         reason = self._cancellation()
         if reason is not None:
-            for each in children.unfinished(self._runtime.places, self._parent):
-                _apart(lambda each=each: _cancel(self._runtime, each, reason))
+            _apart(lambda: _cancel_all(self._runtime, self._parent, reason))
         elif found.executor and not changing.executing(self._runtime, run_id):
             _apart(lambda: changing.take_up(self._runtime, run_id))
 
@@ -184,8 +185,10 @@ def _apart(act: Callable[[], None]) -> None:
         raise problems[0]
 
 
-def _cancel(runtime: Runtime, run_id: str, reason: str) -> None:
-    try:
-        changing.cancel(runtime, run_id, reason)
-    except QuantError:  # it ended meanwhile
-        return
+def _cancel_all(runtime: Runtime, parent: str, reason: str) -> None:
+    """Cancel the children that have not ended."""
+    for run_id in children.unfinished(runtime.places, parent):
+        try:
+            changing.cancel(runtime, run_id, reason)
+        except QuantError as problem:  # it ended meanwhile
+            log.info("child %s is not cancelled: %s", run_id, problem)

@@ -59,7 +59,7 @@ def batch(
     are skipped. `quantctl retry` runs the failed and the skipped ones. Kill the batch anywhere and type
     the command again, with the same --run-id: no child that ended runs twice.
     """
-    resolved = invocation(ctx).resolve((profile or [None])[0], require_profile=True)
+    resolved = invocation(ctx).resolve(profile[0] if profile else None, require_profile=True)
     wanted = Wanted(
         profiles=tuple(profile or [resolved.profile or ""]), as_of=tuple(as_of or ()), first=first, last=last,
         every=every, pipeline=pipeline, run_id=run_id or resolved.run_id, snapshot=snapshot,

@@ -87,7 +87,8 @@ def _verdict(verdicts: Verdicts, batch: bytes | None) -> str:
     if batch is not None:
         body = parse_strict(batch)
         total, passed = len(body["children"]), body["succeeded"]
-        return f"Verdict: **{'PASS' if passed == total else 'FAIL'}** ({passed} of {total} children succeeded)"
+        status = "PASS" if passed == total else "FAIL"
+        return f"Verdict: **{status}** ({passed} of {total} children succeeded)"
     verdict = next((v for v in verdicts.values() if v["gate"] == "atomic_validation"), None)
     if verdict is None:
         return "Verdict: **NONE** (the run ended before atomic validation)"

@@ -1,0 +1,102 @@
+"""Batches of tiny children behind the front door, and what two equal batches have in common."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def _beside(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+tiny_door = _beside("tiny_door")
+Door, PROFILE, prepared = tiny_door.Door, tiny_door.PROFILE, tiny_door.prepared
+SHORT = "binance_spot_rating_all_short"
+
+
+def batch_words(first: str = "2023-02-01", last: str = "2023-02-12", *more: str) -> tuple[str, ...]:
+    """The command that runs the tiny pipeline once for every day of a range."""
+    words = ("batch", "--profile", PROFILE, "--from", first, "--to", last, "--pipeline", "tiny.full")
+    return (*words, "--run-id", "b1", *more)
+
+
+def children(door: Door, parent: str = "b1") -> list[str]:
+    """Ids of the runs whose directories bear the parent's id, in order."""
+    return sorted(path.name for path in door.root(parent).parent.glob(f"{parent}-*"))
+
+
+def outcome(door: Door, parent: str = "b1") -> dict[str, Any]:
+    """What two equal batches have in common: bytes of artifacts and bodies of records, of every run."""
+    return {run_id: door.result(run_id) for run_id in (parent, *children(door, parent))}
+
+
+def booked(door: Door, parent: str = "b1") -> list[tuple[str, str]]:
+    """(suffix, state) of every child event in the parent's chain."""
+    events = [record for record in door.records(parent) if record["type"] == "event"]
+    return [(e["data"]["suffix"], e["data"]["state"]) for e in events if "suffix" in e["data"]]
+
+
+def computed(door: Door, run_id: str) -> int:
+    """How often a stage of a run was checkpointed as computed."""
+    from quantctl.lake import state
+
+    with state.reader(door.state_url) as connection:
+        assert connection is not None
+        rows = connection.execute(
+            "SELECT count(*) FROM run_ledger WHERE run_id = ? AND type = 'stage' AND status = 'success'",
+            (run_id,),
+        ).fetchall()
+    return int(rows[0][0])
+
+
+def lives(door: Door) -> dict[str, int]:
+    """Run -> how many process lives it had."""
+    from quantctl.lake import state
+
+    with state.reader(door.state_url) as connection:
+        assert connection is not None
+        rows = connection.execute("SELECT run_id, count(*) FROM run_lives GROUP BY run_id").fetchall()
+    return {str(row[0]): int(row[1]) for row in rows}
+
+
+def artifact(door: Door, parent: str = "b1") -> Any:
+    """`data/batch.json` of a batch."""
+    return json.loads((door.root(parent) / "data" / "batch.json").read_bytes())
+
+
+def state_of(door: Door, run_id: str = "b1") -> str:
+    """Where a run stands; `none` before it is known."""
+    from quantctl.workflows import runs
+    from quantctl.workflows.runtime import Places
+
+    data = door.data
+    places = Places(data, data / "lakehouse", data / "artifacts", data / "export", door.state_url)
+    found = runs.status(places, run_id)
+    return found.state if found is not None else "none"
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.1)
+
+
+def end(door: Door, words: tuple[str, ...], seconds: float = 900.0) -> None:
+    """Run a command that may take long to its end, which is a success."""
+    process = door.start(*words)
+    _, errors = process.communicate(timeout=seconds)
+    assert process.returncode == 0, errors

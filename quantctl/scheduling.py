@@ -58,15 +58,15 @@ def apply(sdk: QuantSDK, profiles: Sequence[str] = (), *, dry_run: bool = False)
     return real
 
 
-def remove(sdk: QuantSDK, profiles: Sequence[str]) -> list[Change]:
+def remove(places: Places, profiles: Sequence[str]) -> list[Change]:
     """Remove schedules; `SCHEDULE_UNKNOWN` for a profile that has none, or that another one follows."""
-    known = schedules.applied(sdk.places.state_url)
+    known = schedules.applied(places.state_url)
     for name in profiles:
         if name not in known:
             raise _unknown(f"profile {name!r} has no applied schedule", name, known)
     _check({name: schedule for name, schedule in known.items() if name not in profiles})
     changes = [Change(name, "removed") for name in dict.fromkeys(profiles)]
-    _write(sdk.places, changes, {})
+    _write(places, changes, {})
     return changes
 
 

@@ -14,6 +14,7 @@ from quantctl.contracts.nearest import did_you_mean
 from quantctl.contracts.settings import Settings
 from quantctl.lake import artifact_index, state
 from quantctl.lake.rundir import RunDirectory, require_run
+from quantctl.operation import Operation
 from quantctl.run_results import RunResult, result_of
 from quantctl.settings import Overrides, Resolved, resolve
 from quantctl.workflows import runs
@@ -24,13 +25,12 @@ if TYPE_CHECKING:
 
     from quantctl.batches import Wanted
     from quantctl.contracts.records.run import RunRequest
-    from quantctl.scheduling import Change
     from quantctl.workflows.execution import Executor
 
 __all__ = ["QuantSDK", "RunResult"]
 
 
-class QuantSDK:
+class QuantSDK(Operation):
     """Runs, artifacts and ledgers of one installation.
 
     Parameters
@@ -224,35 +224,6 @@ class QuantSDK:
     def result(self, found: RunStatus) -> RunResult:
         """A status with the gates and artifacts that its ledger names."""
         return result_of(self.places, found)
-
-    # schedules
-
-    def apply_schedules(self, profiles: Sequence[str] = (), *, dry_run: bool = False) -> list[Change]:
-        """Put the schedules that profiles declare in force; a second time changes nothing.
-
-        Raises `SCHEDULE_MISSING`, `SCHEDULE_UNKNOWN`, `SCHEDULE_CYCLE`, and changes nothing then.
-        """
-        from quantctl.scheduling import apply
-
-        return apply(self, profiles, dry_run=dry_run)
-
-    def remove_schedules(self, profiles: Sequence[str]) -> list[Change]:
-        """End the schedules of profiles (`SCHEDULE_UNKNOWN` where one has none, or is followed)."""
-        from quantctl.scheduling import remove
-
-        return remove(self, profiles)
-
-    def schedules(self) -> list[dict[str, Any]]:
-        """Schedules in force, each with its `next` time, its `last` one and what came of it."""
-        from quantctl.scheduling import listed
-
-        return listed(self.places)
-
-    def schedule_times(self, profile: str | None = None, *, limit: int = 50) -> list[dict[str, Any]]:
-        """Times that have fired, newest first, with the state of the run of each."""
-        from quantctl.scheduling import times
-
-        return times(self.places, profile, limit)
 
     # reading
 

@@ -14,7 +14,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from quantctl.contracts.errors import EnvironmentFault, InternalError, Interrupted, QuantError
+from quantctl.contracts.errors import (
+    EnvironmentFault,
+    InternalError,
+    Interrupted,
+    LeaseLost,
+    QuantError,
+    StateUnreachable,
+)
 from quantctl.contracts.records.batch import Child
 from quantctl.contracts.stage import StageSpec
 from quantctl.lake import state
@@ -126,8 +133,13 @@ class _Waiting:
             )  # fmt: skip
 
     def _check_fault(self, run_id: str, found: children.Standing) -> None:
-        """A fault of the environment that a child met is its parent's: resuming the batch resumes both."""
+        """A fault of the environment that a child met is its parent's: resuming the batch resumes both.
+
+        Where workers share the database, a child whose lease or database was lost goes on by itself.
+        """
         fault = self._runtime.faults.get(run_id)
+        if self._runtime.shared and isinstance(fault, (LeaseLost, StateUnreachable)):
+            return
         if fault is None and found.fault is not None:
             fault = EnvironmentFault(found.fault, "its worker met a fault", where=run_id)
         if fault is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
 from typing import TYPE_CHECKING, Any
 
 from quantctl.workflows.names import ADMIN_QUEUE, BATCH_QUEUE, CHILD_QUEUE, QUEUE
@@ -10,53 +10,45 @@ from quantctl.workflows.names import ADMIN_QUEUE, BATCH_QUEUE, CHILD_QUEUE, QUEU
 if TYPE_CHECKING:
     from dbos._queue import Queue
 
+_here: dict[str, tuple[int, int | None]] = {}
 PARENTS = 4  # batches at once in a worker: they wait, their children work
 
 
-def register(
-    parallel: int, max_runs: int | None, children: int, poll_seconds: float, *, shared: bool
-) -> None:
-    """Make the queues, or bring their limits up to date; right after the launch.
+def limit_here(parallel: int, max_runs: int | None, children: int) -> None:
+    """Hold this process to its own limits from its first look into a queue on; before the launch.
 
-    parallel : runs at once in this worker; max_runs : over all workers, if they share the database
-    children : children of batches at once in this worker; their parents only wait
+    The engine keeps limits in the row of a queue, where the last worker to start would set them for all,
+    and a worker would look before it has set its own. Whatever it reads of a row here bears these numbers.
+    """
+    from dbos._sys_db import SystemDatabase
+
+    _here.update({
+        QUEUE: (parallel, max_runs), BATCH_QUEUE: (PARENTS, None), CHILD_QUEUE: (children, None)
+    })  # fmt: skip
+    read = SystemDatabase.get_queue
+    if hasattr(read, "limited_here"):
+        return
+
+    @functools.wraps(read)
+    def get_queue(database: SystemDatabase, name: str, **given: Any) -> Queue | None:
+        found = read(database, name, **given)
+        if found is not None and name in _here:
+            found._worker_concurrency, found._concurrency = _here[name]
+        return found
+
+    get_queue.limited_here = True  # type: ignore[attr-defined]
+    SystemDatabase.get_queue = get_queue  # type: ignore[assignment, method-assign]
+
+
+def register(parallel: int, children: int, poll_seconds: float) -> None:
+    """Make the queues; right after the launch. Their rows tell the limits of the last worker to start.
+
+    parallel : runs at once in this worker; children : of batches, whose parents only wait
     """
     from dbos import DBOS
 
-    if shared:
-        _limit_here({QUEUE: parallel, BATCH_QUEUE: PARENTS, CHILD_QUEUE: children})
-    DBOS.register_queue(
-        QUEUE,
-        worker_concurrency=1 if shared else parallel,
-        global_concurrency=max_runs if shared else None,  # on SQLite that would admit too many
-        polling_interval_sec=poll_seconds,
-        on_conflict="always_update",
-    )
-    for queue, limit in ((BATCH_QUEUE, PARENTS), (CHILD_QUEUE, children)):
+    limits = {QUEUE: parallel, BATCH_QUEUE: PARENTS, CHILD_QUEUE: children, ADMIN_QUEUE: 1}
+    for queue, limit in limits.items():
         DBOS.register_queue(
-            queue, worker_concurrency=1 if shared else limit, polling_interval_sec=poll_seconds,
-            on_conflict="always_update",
-        )  # fmt: skip
-    DBOS.register_queue(
-        ADMIN_QUEUE, worker_concurrency=1, polling_interval_sec=poll_seconds, on_conflict="always_update"
-    )
-
-
-def _limit_here(limits: Mapping[str, int]) -> None:
-    """Let this worker take as many at once of each queue as `limits` says, whatever others take.
-
-    The engine keeps a worker's limit in the row of the queue, where the last worker to start would set it
-    for all. It reads the row before each look; what it reads here bears this worker's own number.
-    """
-    from dbos._dbos import _get_dbos_instance
-
-    database = _get_dbos_instance()._sys_db
-    read = database.get_queue
-
-    def get_queue(name: str, **given: Any) -> Queue | None:
-        found = read(name, **given)
-        if found is not None and name in limits:
-            found._worker_concurrency = limits[name]
-        return found
-
-    database.get_queue = get_queue  # type: ignore[method-assign]
+            queue, worker_concurrency=limit, polling_interval_sec=poll_seconds, on_conflict="always_update"
+        )

@@ -16,9 +16,10 @@ from quantctl.workflows import runs
 from quantctl.workflows import runtime as runtimes
 from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.names import ADMIN_QUEUE, QUEUE, queue_of, workflow_name
-from quantctl.workflows.queues import register
+from quantctl.workflows.queues import limit_here, register
 from quantctl.workflows.runtime import Places, Runtime
 from quantctl.workflows.seats import seat_of
+from quantctl.workflows.telling import Courier
 
 Answer = TypeVar("Answer")
 POLL_SECONDS = 0.1
@@ -68,6 +69,7 @@ class Worker:
         self.found: dict[str, str] = {}
         self._seat = seat_of(places, name, limits.lease_seconds, yields=yields)
         self.runtime: Runtime | None = None
+        self._courier: Courier | None = None
 
     def start(self) -> bool:
         """Become a worker; false when another process has the seat."""
@@ -115,11 +117,13 @@ class Worker:
             DBOS.listen_queues([])
         elif not self._batches:
             DBOS.listen_queues([QUEUE, ADMIN_QUEUE])
+        limits = self._limits
+        # On SQLite there is one worker, and a limit over all of them would admit too many.
+        limit_here(limits.parallel, limits.max_runs if self.shared else None, limits.children)
         reach("engine.launching")
         DBOS.launch()
         reach("engine.launched")
-        limits = self._limits
-        register(limits.parallel, limits.max_runs, limits.children, POLL_SECONDS, shared=self.shared)
+        register(limits.parallel, limits.children, POLL_SECONDS)
 
     @property
     def shared(self) -> bool:
@@ -220,6 +224,8 @@ class Worker:
             # Without its database the engine would wait for ever, and nothing could be booked.
             waits = 0 if self._stop.is_set() or self._lost else CLAIMED_SECONDS
             DBOS.destroy(workflow_completion_timeout_sec=waits)
+            if self._courier is not None:
+                self._courier.close(last_round=waits > 0)
             reach("engine.destroyed")
             self._seat.sign_out(self.runtime.engine)
             self.runtime.engine.dispose()

@@ -51,6 +51,11 @@ class Hand:
         return self._told.read_text()
 
     @property
+    def broke(self) -> bool:
+        """Whether it ended by itself, and not well."""
+        return (self.process.poll() or 0) > 0
+
+    @property
     def name(self) -> str:
         """Its id, once it serves."""
         return wait_for(
@@ -123,10 +128,13 @@ class Workshop:
 
     def wait_finished(self, run_ids: Sequence[str], seconds: float = 120) -> None:
         """Wait until each of these runs is closed and its worker is done with it."""
-        wait_for(
-            lambda: all(self.status(run_id).state == "SUCCESS" for run_id in run_ids), "the runs", seconds
-        )
+        wait_for(lambda: self._succeeded(run_ids), "the runs", seconds)
         wait_for(lambda: all(self._rests(run_id) for run_id in run_ids), "the last projections", seconds)
+
+    def _succeeded(self, run_ids: Sequence[str]) -> bool:
+        broken = [hand.told for hand in self.hands if hand.broke]
+        assert not broken, broken[0]
+        return all(self.status(run_id).state == "SUCCESS" for run_id in run_ids)
 
     def _rests(self, run_id: str) -> bool:
         head = self.directory(run_id) / "audit_head.json"

@@ -251,11 +251,15 @@ def network(urls: dict[str, str]) -> list[Check]:
     """Whether the venues answer (`--network` only)."""
     import httpx
 
+    from quantctl.workflows.telemetry import record_http
+
     checks = []
     for name, url in urls.items():
         try:
             status = httpx.get(url, timeout=5.0, follow_redirects=False).status_code
+            record_http(url, status)
             checks.append(Check(name, "ok", f"answers ({status})"))
         except httpx.HTTPError as problem:
+            record_http(url, type(problem).__name__)
             checks.append(Check(name, "fail", type(problem).__name__, f"check the connection to {url}"))
     return checks

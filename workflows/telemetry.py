@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+from urllib.parse import urlsplit
 
 from opentelemetry import context as contexts
 from opentelemetry import metrics, trace
@@ -114,6 +115,10 @@ def record_rows(table: str, rows: int) -> None:
     rows_written_total.add(rows, {"table": table})
 
 
-def record_http(host: str, status: int | str) -> None:
-    """A request to another host, with its status, or the kind of its failure."""
+def record_http(url: str, status: int | str) -> None:
+    """A request to another host, with its status or the kind of its failure; of the URL only the host."""
+    try:
+        host = urlsplit(url).hostname or "unknown"
+    except ValueError:
+        host = "unknown"
     http_requests_total.add(1, {"host": host, "status": str(status)})

@@ -34,7 +34,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Check the installation: Python, packages, disk, state, worker, lake, environment."""
-    from quantctl import checks
+    from quantctl import checks, telemetry
     from quantctl.installation import places as places_of
 
     resolved = invocation(ctx).resolve()
@@ -46,12 +46,14 @@ def doctor(
         _mend(places)
     found = [*checks.all_checks(resolved.settings, places, Path.cwd()), _variables(resolved)]
     if network:
+        telemetry.set_up()
         http = resolved.settings.data.http
         found += checks.network({
             "tradingview": http.tradingview_base_url,
             "binance spot": http.binance_spot_base_url,
             "binance usd-m": http.binance_usdm_base_url,
         })  # fmt: skip
+        telemetry.flush()
     _judge(found, as_json)
 
 

@@ -60,6 +60,8 @@ def rows(tiny_doubled: Loaded[pl.DataFrame]) -> Judgement:
 def total(tiny_doubled: pl.DataFrame, *, params: TinyParams) -> Outcome:
     """Sum what was doubled; a SHORT sleeve is refused."""
     _dawdle("tiny.total")
+    if "TINY_GREEDY" in os.environ:
+        bytearray(1 << 46)  # more than there is: a real MemoryError
     if params.sleeve.direction == "SHORT" or "TINY_FAILS" in os.environ:
         raise DataMissing("ISOLATION_INPUT_MISSING", "tiny does not like shorts", where="sleeve.direction")
     return Outcome({"tiny_total": {"sum": int(tiny_doubled["y"].sum())}})

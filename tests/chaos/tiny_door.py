@@ -166,6 +166,10 @@ def break_what_is_asked() -> None:
 
         pages = f"PRAGMA max_page_count={int(asked['DOOR_PAGES'])}"
         sa.event.listen(sa.Engine, "connect", lambda connection, _: connection.execute(pages))
+    if "DOOR_PROTOCOL" in asked:
+        from quantctl.workflows import versions
+
+        versions.PROTOCOL = asked["DOOR_PROTOCOL"]
     if "DOOR_CLOCK" in asked:
         from datetime import UTC, datetime, timedelta
 

@@ -53,6 +53,8 @@ POINTS: dict[str, str] = {
     "run.enqueued": "a run is in the queue, nobody has taken it up",
     "schedule.noticed": "times that passed are rows, no run of them is queued",
     "schedule.enqueued": "the run of a scheduled time is queued, the time is still due",
+    "notice.taken": "a try to tell of the end of a run is counted, nothing is sent",
+    "notice.sent": "the end of a run is told, its row still says that it is not",
     "engine.destroyed": "the engine has ended, the worker is still signed in",
     "fork.linking": "a kept file is about to be linked into a fork",
     "fork.linked": "a kept file has its name in the fork, the others have not",

@@ -45,3 +45,17 @@ class Operation:
         from quantctl.scheduling import times
 
         return times(self.places, profile, limit)
+
+    # notices
+
+    def notices(self, *, unsent: bool = False, limit: int = 200) -> list[dict[str, Any]]:
+        """Who was, or is to be, told of the ends of runs, newest first; no URL and no token is in it."""
+        from quantctl.notifying import listed
+
+        return listed(self.places, unsent=unsent, limit=limit)
+
+    def send_notices(self, run_id: str | None = None) -> list[dict[str, Any]]:
+        """Try now what was not told, also what was given up; of one run (`NOTICE_UNKNOWN`) or all."""
+        from quantctl.notifying import send
+
+        return send(self.places, run_id)

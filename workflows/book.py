@@ -11,7 +11,7 @@ from quantctl.contracts.canonical import canonical
 from quantctl.contracts.errors import ConfigError
 from quantctl.contracts.ids import span_id_of
 from quantctl.contracts.records.run import RunRequest
-from quantctl.lake import ledger
+from quantctl.lake import ledger, notices
 from quantctl.lake.ledger import Draft
 
 if TYPE_CHECKING:
@@ -191,6 +191,10 @@ def close(
         {"state": state, "exit": exit_code, "code": code, "message": error["message"] if error else None,
          "at": head.ts, "r": request.run_id},
     )  # fmt: skip
+    facts = request.model_dump(include={"run_id", "profile", "pipeline"}) | {
+        "attempt": head.attempt, "state": state, "code": code, "exit_code": exit_code, "head_hash": head.hash,
+    }  # fmt: skip
+    notices.post(sql, request.settings.get("notify"), facts, head.seq, head.ts)
     return head.hash
 
 

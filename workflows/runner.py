@@ -130,7 +130,7 @@ class Run:
             self.session.directory.clear()
             self.session.directory.write("resolved_manifest", self.request.manifest())
         self._transaction("genesis", book.genesis, self.request)
-        self._project(live=True)
+        self._project()
         stages = self.pipeline.stages
         if self.request.kept is not None:
             error = self._keep([spec.id for spec in stages[: self.request.kept]])
@@ -169,7 +169,7 @@ class Run:
         if error is None:
             self.session.artifacts.update(_artifacts(kept))
             self._transaction("book kept", forking.book_kept, self.request, stages, kept["outputs"])
-            self._project(live=True)
+            self._project()
         return error
 
     def _cancelled(self, skipped: list[str]) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class Run:
         outcome = self._compute(spec, attempt)
         self.session.artifacts.update(_artifacts(outcome))
         self._transaction(f"book {spec.id}", book.book_stage, self.request, spec.id, attempt, outcome)
-        self._project(live=True)
+        self._project()
         error: dict[str, Any] | None = outcome["error"]
         return error
 
@@ -211,11 +211,11 @@ class Run:
         reach("compute.checkpointed")
         return outcome
 
-    def _project(self, *, live: bool) -> None:
-        """Bring the projections up to date; while stages run, the SQL surface only now and then."""
+    def _project(self) -> None:
+        """Bring `audit.jsonl` up to date, and now and then the files of the SQL surface."""
         with environment_apart(self.request.run_id), fence.held(self.runtime, self.request.run_id):
             project(self.runtime.places.state_url, self.request.run_id, self.session.directory.root)
-            if not live or time.monotonic() - self._projected > LIVE_SECONDS:
+            if time.monotonic() - self._projected > LIVE_SECONDS:
                 project_run(self.runtime.places, self.request.run_id)
                 self._projected = time.monotonic()
 

@@ -25,6 +25,11 @@ class Asking:
         self._asked = 0.0
         self._done = False
 
+    @property
+    def owed(self) -> bool:
+        """Whether the wish is still to be fulfilled; a run that has ended needs no resume."""
+        return not self._done and self.wish.verb != "resume"
+
     def answered(self) -> bool:
         """Whether the wish is fulfilled; asks for it first. Raises the typed error that refused it.
 

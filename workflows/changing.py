@@ -55,7 +55,10 @@ def cancel(runtime: Runtime, run_id: str, reason: str) -> None:
 
     A retry that waits in the queue is closed by whoever takes it up: its first record is REOPENED.
     """
-    known = check_cancellable(runtime.places, run_id)
+    known = runs.require_status(runtime.places, run_id)
+    if known.state == "CANCELLED" and known.closed_at is not None:
+        return _show_cancelled(runtime, run_id)  # closed before a kill: what follows is behind
+    check_cancellable(runtime.places, run_id)
     retried = known.closed_at is not None
     with runtime.engine.begin() as sql:
         book.ask_cancellation(sql, run_id, known.attempt + retried, reason)
@@ -75,8 +78,15 @@ def cancel(runtime: Runtime, run_id: str, reason: str) -> None:
         book.genesis(sql, request)
         book.close_cancelled(sql, request, _not_started(runtime.places, request))
     reach("cancel.closed")
+    _show_cancelled(runtime, run_id)
+
+
+def _show_cancelled(runtime: Runtime, run_id: str) -> None:
+    """Bring trace, `audit.jsonl` and the SQL surface up to the close."""
+    request = runs.request_of(runtime.places, run_id)
+    assert request is not None
     after.write_trace(runtime.places, request, lives.cancelled(runtime, request), complete=True)
-    project(runtime.places.state_url, run_id, directory.root)
+    project(runtime.places.state_url, run_id, runtime.places.run_root(run_id))
     project_run(runtime.places, run_id)
 
 

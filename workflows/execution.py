@@ -161,7 +161,7 @@ class Executor:
             elif request is not None and runs.status(self.places, run_id) is None:
                 submit(self.places, request, self.limits, self.stop)
             found = self._follow(run_id, take_over=True, asking=asking)
-            if found.state in runs.TERMINAL:
+            if found.state in runs.TERMINAL and (asking is None or not asking.owed):
                 return found
 
     def _begin(self, worker: Worker, run_id: str, request: RunRequest | None, asking: Asking | None) -> None:

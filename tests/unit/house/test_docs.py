@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WRITTEN = [page for page in PAGES if "reference" not in page.parts]
 CODE = re.compile(r"`([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+)`")
 # Names in capitals that are no codes: variables, and what a life or a run is called.
-OTHER = re.compile(r"TV_|RUN_ID|RUN_LONG|RUN_SHORT|OK_MARKET_CLOSED|DEGRADED_GAPS|QUANTCTL_")
+OTHER = re.compile(r"TV_|OTEL_|RUN_ID|RUN_LONG|RUN_SHORT|OK_MARKET_CLOSED|DEGRADED_GAPS|QUANTCTL_")
 
 
 def commands(page: Path) -> list[list[str]]:

@@ -157,3 +157,20 @@ def test_a_state_url_that_cannot_be_used_is_refused(door: Postgres) -> None:
         assert done.returncode == 2
         assert json.loads(done.stdout)["error"]["code"] == code
         assert SECRET not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept_in", ["sqlite", "postgres"])
+def test_a_read_command_loads_the_driver_of_its_database_and_no_engine(
+    door: Postgres, kept_in: str, tmp_path: Path
+) -> None:
+    url = door.url if kept_in == "postgres" else f"sqlite:///{tmp_path}/none.sqlite"
+    words = ("-m", "quantctl", "--set", f"paths.data_dir={door.data}", "list")
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *words], text=True, capture_output=True, timeout=300,
+        cwd=tmp_path, env=os.environ | {"TV_STATE_URL": url},
+    )  # fmt: skip
+    assert done.returncode == 0
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert ("psycopg" in loaded) == (kept_in == "postgres")
+    assert not loaded & {"dbos", "sqlalchemy", "polars", "clarabel", "cvxpy", "duckdb"}

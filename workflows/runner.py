@@ -161,7 +161,7 @@ class Run:
         self.runtime.check_stop(self.request.run_id, self.request.stages[0])
 
         def step() -> dict[str, Any]:
-            with environment_apart(self.request.run_id):
+            with environment_apart(self.request.run_id), fence.held(self.runtime, self.request.run_id):
                 return forking.keep(self.session, stages)
 
         kept = DBOS.run_step({"name": "keep"}, step)

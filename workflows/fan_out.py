@@ -68,7 +68,7 @@ class BatchRun(Run):
             end = self._transaction(
                 f"book {child.suffix}", children.book_end, self.request, attempt, child, known.get(run_id)
             )
-            self._project(live=True)
+            self._project()
             cancelled = cancelled or end["cancelled"]
             going = going and not cancelled and (plan.keep_going or end["state"] == "SUCCESS")
             if going and begun < len(every):

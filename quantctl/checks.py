@@ -6,32 +6,21 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from quantctl import housekeeping
+from quantctl import checks_of_runs, housekeeping
+from quantctl.check import Check
 from quantctl.contracts.errors import ConfigError, QuantError, StateUnreachable
 
 if TYPE_CHECKING:
     from quantctl.contracts.settings import Settings
     from quantctl.workflows.runtime import Places
 
-Status = Literal["ok", "warn", "fail"]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 _PIN = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Check:
-    """The result of one check; `remedy` cures anything but ok."""
-
-    name: str
-    status: Status
-    detail: str
-    remedy: str = ""
 
 
 def all_checks(settings: Settings, places: Places, root: Path) -> list[Check]:
@@ -42,11 +31,16 @@ def all_checks(settings: Settings, places: Places, root: Path) -> list[Check]:
         lambda: directories(places, int(settings.orchestration.min_free_mb)),
         lambda: state_database(places.state_url),
         lambda: recorded(places),
-        lambda: workers(places),
+        lambda: checks_of_runs.workers(places),
         lambda: lake(places.lakehouse_dir, settings.data.freshness.stale_hours),
         lambda: orphans(places.data_dir),
         threads,
-        lambda: protocol(places.state_url),
+        lambda: checks_of_runs.protocol(places),
+        lambda: checks_of_runs.interrupted(places),
+        lambda: checks_of_runs.queued(places),
+        lambda: checks_of_runs.clock(places),
+        lambda: checks_of_runs.schedules(places),
+        lambda: checks_of_runs.notices(places),
         lambda: engine_config(root / "dbos-config.yaml", places.state_url),
         lambda: stray_database(root / "quantctl.sqlite", places.state_url),
     )
@@ -130,13 +124,6 @@ def recorded(places: Places) -> Check:
     return Check("run directories", "ok", "the state database knows them all")
 
 
-def workers(places: Places) -> Check:
-    """Who executes runs: the holder of the worker lock, or on Postgres whoever keeps a lease."""
-    live = sorted(places.live_workers())
-    told = f"{', '.join(live)} {'is' if len(live) == 1 else 'are'} alive" if live else "none alive"
-    return Check("worker", "ok", told)
-
-
 def lake(root: Path, stale_hours: float) -> Check:
     """The lake can be read; the newest snapshot's age; no bar of the future."""
     if not root.exists():
@@ -172,30 +159,6 @@ def threads() -> Check:
     given = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return Check("threads", "ok", f"{cores} cores; {', '.join(given) or 'no limits set'}")
-
-
-def protocol(url: str) -> Check:
-    """No pending run belongs to another protocol of stages."""
-    from quantctl.contracts.records.run import PROTOCOL
-    from quantctl.lake.state import TablesMissing, reader
-
-    with reader(url) as connection:
-        if connection is None:
-            return Check("protocol", "ok", PROTOCOL)
-        try:
-            rows = connection.execute(
-                "SELECT workflow_uuid FROM workflow_status WHERE status IN ('PENDING', 'ENQUEUED') "
-                "AND application_version IS NOT NULL AND application_version <> ?",
-                (PROTOCOL,),
-            ).fetchall()
-        except TablesMissing:
-            return Check("protocol", "ok", f"{PROTOCOL}, no run yet")
-    if rows:
-        names = ", ".join(row[0] for row in rows)
-        return Check(
-            "protocol", "warn", f"runs of another protocol: {names}", "start them again under a new id"
-        )
-    return Check("protocol", "ok", f"{PROTOCOL}, none of another")
 
 
 def engine_config(path: Path, url: str) -> Check:

@@ -124,6 +124,8 @@ class Worker:
         DBOS.launch()
         reach("engine.launched")
         register(limits.parallel, limits.children, POLL_SECONDS)
+        self._courier = Courier(self.runtime)
+        self._courier.start()
 
     @property
     def shared(self) -> bool:

@@ -14,7 +14,7 @@ from quantctl.options import Json
 from quantctl.output import emit, table
 
 if TYPE_CHECKING:
-    from quantctl.checks import Check
+    from quantctl.check import Check
     from quantctl.settings import Resolved
     from quantctl.workflows.runtime import Places
 
@@ -78,7 +78,7 @@ def _table(found: list[Check]) -> str:
 
 
 def _variables(resolved: Resolved) -> Check:
-    from quantctl.checks import Check
+    from quantctl.check import Check
 
     if not resolved.warnings:
         return Check("variables", "ok", "no unknown TV_ variable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -71,17 +72,85 @@ def test_a_pending_run_of_another_protocol_is_named(here: Path, capsys: pytest.C
     with sqlite3.connect(here / "data" / "state" / "quantctl.sqlite") as connection:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS workflow_status "
-            "(workflow_uuid TEXT, status TEXT, application_version TEXT)"
+            "(workflow_uuid TEXT, status TEXT, application_version TEXT, executor_id TEXT)"
         )
         connection.executemany(
-            "INSERT INTO workflow_status (workflow_uuid, status, application_version) VALUES (?, ?, ?)",
+            "INSERT INTO workflow_status VALUES (?, ?, ?, 'run-gone')",
             [("old", "PENDING", "stages-0"), ("done", "SUCCESS", "stages-0"), ("ours", "PENDING", PROTOCOL)],
         )
     connection.close()
-    row = verdicts(capsys)["protocol"]
+    found = verdicts(capsys)
+    row = found["protocol"]
     assert row["status"] == "warn"
     assert row["detail"] == "runs of another protocol: old"
-    assert row["remedy"]
+    assert row["remedy"] == "quantctl resume old --adopt-version"
+    assert found["worker"]["detail"] == "none alive; gone, and its runs not taken up: run-gone"
+    assert found["worker"]["remedy"] == "quantctl worker"
+
+
+def execute(here: Path, statement: str, *given: object) -> None:
+    """One statement on the state database."""
+    with contextlib.closing(sqlite3.connect(here / "data" / "state" / "quantctl.sqlite")) as connection:
+        connection.execute(statement, given)
+        connection.commit()
+
+
+def test_a_clock_behind_the_newest_record_is_seen(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "."]) == 0
+    execute(
+        here,
+        "INSERT INTO runs VALUES ('r1', 'p', 'alpha.full', 't', NULL, NULL, '2999', 'SUCCESS', NULL, 1, 0,"
+        " NULL, NULL, 3, 'h', '2999-01-01T00:00:00.000000Z', NULL)",
+    )
+    row = verdicts(capsys)["clock"]
+    assert row["status"] == "warn"
+    assert row["detail"].endswith("behind the newest record, 2999-01-01T00:00:00.000000Z of r1")
+
+
+def schedule(here: Path, noticed_until: str) -> None:
+    """An hourly schedule of the profile `nightly`, noticed until then."""
+    execute(
+        here, "INSERT INTO schedules VALUES ('nightly', 'data.full', '0 * * * *', NULL, 'UTC', 1, 'one',"
+        " 300.0, 'a', ?)", noticed_until,
+    )  # fmt: skip
+
+
+def test_a_schedule_that_nobody_fired_is_seen(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "."]) == 0
+    schedule(here, "2026-03-01T12:00:00Z")
+    row = verdicts(capsys)["schedules"]
+    assert row["detail"] == "nightly missed 2026-03-01T13:00:00Z, no worker fired it"
+    assert row["remedy"] == "quantctl worker"
+
+
+def test_a_schedule_whose_last_time_started_nothing_says_why(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", "."]) == 0
+    schedule(here, "2999-03-01T12:00:00Z")
+    assert verdicts(capsys)["schedules"]["detail"] == "1 applied, none is late"
+    execute(
+        here, "INSERT INTO schedule_times VALUES ('nightly', '2026-03-01T12:00:00Z', 'nightly_x', 'REFUSED',"
+        " 'LAKE_MISSING', 'there is no lake', 'now')",
+    )  # fmt: skip
+    row = verdicts(capsys)["schedules"]
+    assert row["status"] == "warn"
+    assert row["detail"].endswith("was REFUSED: LAKE_MISSING there is no lake")
+    assert "nightly_x" in row["remedy"]
+
+
+def test_an_end_that_nobody_was_told_of_names_run_and_command(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", "."]) == 0
+    execute(
+        here, "INSERT INTO notices VALUES ('r1', 9, 'webhook', '{}', '{}', 'GIVEN_UP', 5, '2026', NULL, 'no')"
+    )  # fmt: skip
+    row = verdicts(capsys)["notices"]
+    assert row == {
+        "name": "notices", "status": "warn", "detail": "r1 by webhook, 5 tries: no",
+        "remedy": "quantctl notify send r1",
+    }  # fmt: skip
 
 
 def test_a_stray_database_fails_as_the_worker_would(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

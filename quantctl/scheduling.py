@@ -206,7 +206,7 @@ def _write(places: Places, changes: Sequence[Change], wanted: Mapping[str, Sched
         engine.dispose()
 
 
-def _count_anew(sql: Connection, before: Mapping[str, Schedule], now: str) -> None:
+def _count_anew(sql: Connection, before: dict[str, Schedule], now: str) -> None:
     """Where other times count than before, those until now count no more: also of who follows them."""
     after = schedules.read(sql)
     for name, schedule in after.items():

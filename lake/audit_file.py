@@ -61,3 +61,26 @@ def _append(path: Path, at: int, data: bytes) -> None:
 
 def _is_closed(lines: list[tuple[int, str, str]]) -> bool:
     return bool(lines) and parse_strict(lines[-1][2])["type"] == "closed"
+
+
+def restore(root: Path, run_id: str, lines: list[bytes]) -> bool:
+    """Write `audit.jsonl` and its head anew where they are missing or end early; whether that was so.
+
+    lines : the whole ledger of a run that is over, with line ends. A file that differs inside is left as it
+    is: verification reports it, nothing repairs it.
+    """
+    path, whole = root / "audit.jsonl", b"".join(lines)
+    with disk_faults(path):
+        found = path.read_bytes() if path.exists() else b""
+    last = parse_strict(lines[-1])
+    head = canonical({
+        "run_id": run_id, "seq": last["seq"], "hash": last["hash"], "bytes": len(whole),
+        "closed": last["type"] == "closed",
+    })  # fmt: skip
+    head_path = root / "audit_head.json"
+    known = head_path.read_bytes() if head_path.exists() else b""
+    if not whole.startswith(found) or (found, known) == (whole, head):
+        return False
+    write_atomic(path, whole)
+    write_atomic(head_path, head)
+    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from quantctl.lake import catalog, ledger_index, ledger_parts, state
+from quantctl.lake import audit_file, catalog, ledger_copies, ledger_index, ledger_parts, state
 from quantctl.lake.fault_points import reach
 from quantctl.lake.ledger_index import Index
 from quantctl.workflows.runtime import Places
@@ -41,14 +41,25 @@ def _project_run(places: Places, run_id: str) -> None:
 
 
 def rebuild_all(places: Places) -> int:
-    """Project every run of the state database anew; returns their number."""
+    """Project every run of the state database anew; returns their number.
+
+    An `audit.jsonl` of a run that is over is written anew where it is missing or ends early.
+    """
     with state.reader(places.state_url) as connection:
         if connection is None:
             return 0
+        _restore_audit_files(places, connection)
         with ledger_parts.alone(places.ledger_parts):
             count = ledger_parts.rebuild(places.ledger_parts, connection, partial(made_of, places))
             _replace_catalog(places)
     return count
+
+
+def _restore_audit_files(places: Places, connection: state.Reader) -> None:
+    for run_id in ledger_copies.run_ids(connection):
+        kept, root = ledger_copies.kept(connection, run_id), places.run_root(run_id)
+        if kept is not None and kept.over and kept.lines and root.is_dir():
+            audit_file.restore(root, run_id, kept.lines)
 
 
 def _replace_catalog(places: Places) -> None:

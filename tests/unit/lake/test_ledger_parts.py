@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from quantctl.lake import ledger_index, retired_parts, state
 from quantctl.lake.ledger_index import FAN_IN, LARGE, due, settled
 from quantctl.lake.live_sql import answer
+from quantctl.verification import verify_ledger
 from quantctl.workflows.projection import project_run, rebuild_all
 from quantctl.workflows.surface import live_surface
 
@@ -278,3 +279,28 @@ def test_without_a_state_database_the_views_are_empty(tmp_path: Path) -> None:
     places = Places(tmp_path, tmp_path, tmp_path, tmp_path, state.default_url(tmp_path))
     assert answer(live_surface(places), "SELECT count(*) FROM ledger")[1] == [(0,)]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kept", [None, b"", 100, 2000, -1], ids=str)
+def test_an_audit_file_that_is_missing_or_torn_is_written_anew_with_the_same_bytes(
+    booked_file: Any, kept: int | bytes | None
+) -> None:
+    booked_file.run("a", retries=1)
+    path, head = (booked_file.places.run_root("a") / name for name in ("audit.jsonl", "audit_head.json"))
+    whole, anchor = path.read_bytes(), head.read_bytes()
+    path.unlink()
+    if kept is not None:
+        path.write_bytes(whole[:kept] if isinstance(kept, int) else kept)
+    head.unlink()
+    rebuild_all(booked_file.places)
+    assert (path.read_bytes(), head.read_bytes()) == (whole, anchor)
+
+
+def test_an_audit_file_that_differs_inside_is_reported_and_not_repaired(booked_file: Any) -> None:
+    booked_file.run("a")
+    path = booked_file.places.run_root("a") / "audit.jsonl"
+    forged = path.read_bytes().replace(b"padded", b"forged", 1)
+    path.write_bytes(forged)
+    rebuild_all(booked_file.places)
+    assert path.read_bytes() == forged
+    assert not verify_ledger(booked_file.places, "a")["ok"]

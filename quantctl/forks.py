@@ -41,7 +41,7 @@ def build(
     source = _source(places, run_id)
     index = build_pipeline(source.pipeline).index(from_stage)
     versions.check_adoptable(source)
-    settings, origins = _changed(source, paths, overrides)
+    settings, named = _changed(source, paths, overrides)
     with state.reader(places.state_url) as connection:
         assert connection is not None
         records = list(ledger.records(connection, run_id))
@@ -62,10 +62,11 @@ def build(
     )  # fmt: skip
     return source.model_copy(update={
         "run_id": chosen, "trace_id": trace_id_of(chosen), "created_at": timestamp(moment),
-        "annualisation": requests.annualisation(settings), "settings": tree, "origins": origins,
+        "annualisation": requests.annualisation(settings), "settings": tree,
+        "origins": source.origins | dict.fromkeys(named, "cli"),
         "code": installation.code_facts(), "env": installation.environment_facts(),
         "stages": [spec.id for spec in build_pipeline(source.pipeline).stages], "forked_from": forked,
-        "replay": _replay(forked, chosen, tree, keys),
+        "replay": _replay(forked, chosen, tree, [key for key in named if key in keys]),
     })  # fmt: skip
 
 
@@ -87,10 +88,8 @@ def _source(places: Places, run_id: str) -> RunRequest:
     return source
 
 
-def _changed(
-    source: RunRequest, paths: PathsSettings, overrides: Overrides
-) -> tuple[Settings, dict[str, str]]:
-    """The source's settings but for the keys of `overrides`, and where each value came from.
+def _changed(source: RunRequest, paths: PathsSettings, overrides: Overrides) -> tuple[Settings, list[str]]:
+    """The source's settings but for the keys of `overrides`, and those keys.
 
     Where things lie is taken from here, not from the source: `paths` is no decision of a run.
     """
@@ -102,8 +101,7 @@ def _changed(
     problems = [*given.problems, *refused]
     if settings is None or problems:
         raise problems[0]
-    named = {".".join(entry.path): "cli" for entry in given.entries}
-    return settings, source.origins | named
+    return settings, [".".join(entry.path) for entry in given.entries]
 
 
 def _replay(forked: ForkedFrom, run_id: str, settings: Mapping[str, Any], keys: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from quantctl.contracts.artifacts import ARTIFACTS, Artifact
 from quantctl.contracts.canonical import canonical, hash_json, parse_strict
 from quantctl.contracts.errors import ConfigError, ContractError, DataMissing, QuantError
 from quantctl.contracts.records.fork import ForkedFrom
-from quantctl.contracts.records.run import RunRequest
+from quantctl.contracts.records.run import MEANS, RunRequest
 from quantctl.lake import ledger, state
 from quantctl.lake.fault_points import reach
 from quantctl.lake.files import link_verified, sha256_file
@@ -170,10 +170,10 @@ def _again(record: Record) -> Draft:
 
 
 def changed_keys(source: RunRequest, settings: Mapping[str, Any]) -> list[str]:
-    """Dotted keys that differ, without those that no stage sees."""
+    """Dotted keys that differ, without those that say only where and how a run is made."""
     theirs, ours = _flat(source.settings), _flat(settings)
     keys = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
-    return [key for key in keys if key.split(".", 1)[0] not in ("paths", "orchestration")]
+    return [key for key in keys if key.split(".", 1)[0] not in MEANS]
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -67,7 +67,7 @@ def test_a_fork_of_the_tiny_pipeline_runs_only_its_own_stage(reference: Any, sou
         ("transaction.committed", 1), ("transaction.checkpointed", 0), ("transaction.checkpointed", 1),
         ("transaction.filled", 2), ("compute.begin", 0), ("compute.ended", 0), ("compute.checkpointed", 0),
         ("transaction.filled", 3), ("transaction.filled", 4), ("transaction.committed", 4), ("life.ended", 0),
-        ("append.written", 1), ("projection.begin", 1),
+        ("append.written", 1), ("projection.begin", 0),
     ],
 )  # fmt: skip
 def test_a_killed_fork_is_resumed_to_the_bytes_of_an_undisturbed_one(

@@ -33,6 +33,7 @@ from quantctl.workflows.worker import Limits, Worker
 log = logging.getLogger("quantctl.execution")
 FOLLOW_SECONDS = 0.2
 SELDOM_SECONDS = 1.0
+SETTLE_SECONDS = 5.0
 Watch = Callable[[], None]
 
 
@@ -196,6 +197,10 @@ class Executor:
         worker.serve(finished)
         if run_id in faults:
             raise faults[run_id]
+        # Asked to stop while the last stage ran: the run has ended, and the engine's row says so at once.
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while run_id in ended and not runs.engine_done(self.places, run_id) and time.monotonic() < deadline:
+            time.sleep(FOLLOW_SECONDS / 10)
         found = runs.require_status(self.places, run_id)
         if found.state in runs.TERMINAL:
             return found

@@ -138,7 +138,7 @@ class LeaseSeat:
         """Done when the seat was taken. The server ends a transaction whose worker sleeps past its lease."""
         import sqlalchemy as sa
 
-        patience = max(self._seconds, LEAST_IDLE_SECONDS)
+        patience = max(2 * self._seconds, LEAST_IDLE_SECONDS)
 
         @sa.event.listens_for(engine, "connect")
         def limit(connection: psycopg.Connection, _record: object) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from quantctl.checks_of_runs import workers
 
 pytestmark = pytest.mark.chaos
 
@@ -113,8 +117,8 @@ def test_a_worker_that_wakes_after_its_lease_changes_nothing(
     assert shop.result("r00") == finished == undisturbed["r00"]
     assert (shop.directory("r00") / "forensic_trace.json").read_bytes() == trace
     assert_each_stage_is_booked_once(shop, "r00")
-    workers = [row[0] for row in shop.rows("SELECT worker FROM run_lives WHERE run_id = 'r00' ORDER BY life")]
-    assert workers == [sleeper.name, other.name]
+    at_work = [row[0] for row in shop.rows("SELECT worker FROM run_lives WHERE run_id = 'r00' ORDER BY life")]
+    assert at_work == [sleeper.name, other.name]
     ends = [row[0] for row in shop.rows("SELECT reason FROM run_lives WHERE run_id = 'r00' ORDER BY life")]
     assert ends == ["finished" if point in ("life.ended", "projection.parts") else "KILLED", "finished"]
 
@@ -150,9 +154,10 @@ def test_what_a_leaving_worker_had_begun_is_adopted_at_once_not_after_its_lease(
     shop.submit(["r00"])
     shop.wait_inside("tiny.double", "r00")
     assert shop.status("r00").worker == leaving.name
+    leaving.signal(signal.SIGTERM)  # the stage may finish, no other one begins
     other = shop.hire(lease=3600)
     assert other.name != leaving.name
-    assert leaving.end() == 0
+    assert leaving.process.wait(60) == 0
     shop.wait_finished(["r00"])
     assert f"adopts r00 at {STAGES[0]}" in other.told
     assert_each_stage_is_booked_once(shop, "r00")
@@ -168,3 +173,20 @@ def test_a_run_of_a_dead_worker_is_interrupted_and_says_so(shop: Any) -> None:
     workshop.wait_for(lambda: not shop.places.live_workers(), "the end of the lease")
     found = shop.status("r00")
     assert (found.state, found.worker, found.exit_code) == ("INTERRUPTED", None, 5)
+
+
+def test_a_following_command_takes_over_when_its_worker_is_killed(shop: Any, undisturbed: Any) -> None:
+    hand = shop.hire(env={"TINY_SLOW": "60"})
+    name = hand.name
+    follower = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("drive.py")), str(shop.root), "run", "r00"], text=True,
+        env=os.environ | {"TV_STATE_URL": shop.url}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    shop.wait_inside("tiny.double", "r00")
+    assert workers(shop.places).detail == f"{name} is alive"
+    hand.signal(signal.SIGKILL)
+    output, errors = follower.communicate(timeout=120)
+    assert (follower.returncode, output) == (0, "SUCCESS\n"), errors
+    lives = shop.rows("SELECT worker FROM run_lives WHERE run_id = 'r00' ORDER BY life")
+    assert [row[0] for row in lives] == [name, "run-r00"]
+    assert shop.result("r00") == undisturbed["r00"]

@@ -22,7 +22,7 @@ from quantctl.contracts.errors import (
     QuantError,
     StateUnreachable,
 )
-from quantctl.contracts.records.batch import Child
+from quantctl.contracts.records.batch import BatchArguments, Child
 from quantctl.contracts.stage import StageSpec
 from quantctl.lake import state
 from quantctl.lake.fault_points import reach
@@ -59,7 +59,7 @@ class BatchRun(Run):
         waiting = _Waiting(self.runtime, self.request.run_id, attempt)
         known = _known(self.runtime, self.request.run_id, attempt)
         for child in every[:begun]:
-            self._begin(child)
+            self._begin(plan, child)
         going, cancelled, index = True, False, 0
         while index < begun:
             child = every[index]
@@ -72,7 +72,7 @@ class BatchRun(Run):
             cancelled = cancelled or end["cancelled"]
             going = going and not cancelled and (plan.keep_going or end["state"] == "SUCCESS")
             if going and begun < len(every):
-                self._begin(every[begun])
+                self._begin(plan, every[begun])
                 begun += 1
             index += 1
         if begun < len(every):
@@ -80,13 +80,13 @@ class BatchRun(Run):
         if cancelled:
             raise _Cancelled
 
-    def _begin(self, child: Child) -> None:
+    def _begin(self, plan: BatchArguments, child: Child) -> None:
         """Put a child into its queue; one that is there, or has ended, is left as it is."""
         from dbos import DBOS, PropagateOtelContext, SetWorkflowID
 
         from quantctl.workflows import atomic, telemetry
 
-        request = children.child_request(self.request, children.plan_of(self.request), child)
+        request = children.child_request(self.request, plan, child)
         with (
             environment_apart(request.run_id),
             SetWorkflowID(request.run_id),

@@ -104,8 +104,8 @@ def temporary_name(path: Path) -> Path:
 
 
 def temporaries(root: Path) -> list[Path]:
-    """Files below `root` that bear a temporary name, sorted."""
-    return sorted(path for path in root.rglob(".tmp-*") if path.is_file())
+    """Files and links below `root` that bear a temporary name, sorted."""
+    return sorted(path for path in root.rglob(".tmp-*") if path.is_symlink() or path.is_file())
 
 
 def abandoned(temporary: Path) -> bool:

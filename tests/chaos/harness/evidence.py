@@ -75,7 +75,7 @@ def compare(ours: Evidence, reference: Evidence, found: Found) -> None:
         found.bytes += len(its or b"")
         if mine != its:
             found.differing_bytes += _differing(mine or b"", its or b"")
-            found.problems.append(f"artifact {name} " + ("differs" if mine and its else "is only in one run"))
+            found.problems.append(f"artifact {name} differs: {_where(mine or b'', its or b'')}")
     found.records += len(reference.records)
     mine, its = (Counter(record[1:] for record in each.records) for each in (ours, reference))
     found.lost += (its - mine).total()
@@ -142,6 +142,14 @@ def _tables(ground: Ground) -> dict[str, str]:
 
     facts = Lake(ground.data / "lakehouse").snapshot("latest").facts()
     return {name: str(body["logical_hash"]) for name, body in facts["tables"].items()}
+
+
+def _where(mine: bytes, its: bytes) -> str:
+    """The surroundings of the first byte that differs."""
+    pairs = enumerate(zip(mine, its, strict=False))
+    place = next((n for n, (a, b) in pairs if a != b), min(len(mine), len(its)))
+    around = slice(max(0, place - 80), place + 80)
+    return f"{mine[around]!r} instead of {its[around]!r}"
 
 
 def _differing(mine: bytes, its: bytes) -> int:

@@ -15,7 +15,8 @@ class Fuse:
     """Writes the name of every fault point that this process reaches to `pipe`; SIGKILL at one of them.
 
     plan : `{}` only reports; `{"reach": k}` dies at the k-th point, whichever it is; `{"point": name,
-        "nth": n}` dies when that point is reached for the n-th time. Counted from 1.
+        "nth": n}` dies when that point is reached for the n-th time, `{"spared": names}` at the first
+        point that is not among these. Counted from 1.
     """
 
     def __init__(self, pipe: int, plan: dict[str, Any]) -> None:
@@ -40,4 +41,6 @@ class Fuse:
     def _due(self, name: str) -> bool:
         if "point" in self._plan:
             return name == self._plan["point"] and self._seen[name] == self._plan.get("nth", 1)
+        if "spared" in self._plan:
+            return name not in self._plan["spared"]
         return self._plan.get("self", True) and self._seen.total() == self._plan.get("reach", 0)

@@ -104,6 +104,12 @@ def at(point: str, nth: int) -> Iterator[Fuse]:
     yield {"point": point, "nth": nth}
 
 
+def each_once(tally: Tally) -> Iterator[Fuse]:
+    """Killed at the first point at which no life of `tally` has died yet, for ever."""
+    while True:
+        yield {"spared": sorted({point for _, _, _, point in tally.kills})}
+
+
 def at_random(dice: random.Random, kills: int, reach: int = 160) -> Iterator[Fuse]:
     """Killed `kills` times: at points, at instants between them, and while an interpreter starts.
 

@@ -1,0 +1,69 @@
+"""A scenario killed at every fault point that it reaches ends as if nobody had killed it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from harness.scenarios import SCENARIOS, Course
+from harness.trial import Tally, Trial, at, each_once
+
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
+JOBS = 2
+# Points of files are the same code over both databases; on Postgres those are killed where it takes part.
+OF_THE_DATABASE = (
+    "transaction.",
+    "compute.",
+    "life.",
+    "engine.",
+    "run.",
+    "retry.",
+    "fork.",
+    "latest.",
+    "lock.",
+)
+
+
+def occurrences(trace: list[str], state: str) -> list[tuple[str, int]]:
+    """Each point with how often it was reached until then."""
+    seen: Counter[str] = Counter()
+    found = []
+    for point in trace:
+        seen[point] += 1
+        if state == "sqlite" or point.startswith(OF_THE_DATABASE):
+            found.append((point, seen[point]))
+    return found
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_point_killed_in_successive_lives_leaves_the_same_run(
+    name: str, kept_in: str, courses: dict[str, Course]
+) -> None:
+    """Each life dies at the first point at which none has died yet: every kind of kill, one by one."""
+    tally = Tally()
+    trial = Trial(courses[name], kept_in, tally, watched=True)
+    trial.run(each_once(tally))
+    trial.run(at("lock.leaving", 1))  # no life reaches it after one that died once the run had ended
+    assert tally.failures == []
+    assert tally.reader_errors == []
+    killed_at = {point for _, _, _, point in tally.kills}
+    assert killed_at >= set(courses[name].undisturbed(kept_in).trace)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_occurrence_of_every_point_killed_alone_leaves_the_same_run(
+    name: str, kept_in: str, courses: dict[str, Course]
+) -> None:
+    course, tally = courses[name], Tally()
+    wanted = occurrences(course.undisturbed(kept_in).trace, kept_in)
+
+    def one(occurrence: tuple[str, int]) -> None:
+        Trial(course, kept_in, tally).run(at(*occurrence))
+
+    with ThreadPoolExecutor(JOBS) as pool:
+        list(pool.map(one, wanted))
+    assert tally.failures == []
+    # Threads of one life take turns as they like: a point near the end may be reached once less.
+    assert tally.kills.total() >= len(wanted) - 2

@@ -305,3 +305,28 @@ def test_a_run_whose_stages_differ_is_not_adopted(door: Door) -> None:
     assert "stage 2 of run k1 is tiny.total, in this version it is tiny.careless" in error["message"]
     assert door("status", "k1", "--json").returncode == 0
     assert door("resume", "k1").returncode == 0  # by the version that started it
+
+
+def test_on_postgres_a_run_is_cancelled_and_retried_through_the_worker_that_has_it(
+    lake: Door, tmp_path: Path, held: Path, postgres_url: str
+) -> None:
+    door = lake.copy(tmp_path / "door", {"TV_STATE_URL": postgres_url})
+    with door.worker(HOLD=str(held)) as worker:
+        door(*run_words("k1", "--no-wait"))
+        door.wait_inside("tiny.double")
+        asking = door.start("cancel", "k1", "--reason", "wrong day")
+        wait_for(door.asked)
+        held.unlink()
+        _, err = asking.communicate(timeout=90)
+        assert asking.returncode == 0, err
+        assert door(*SHORT, *run_words("k2")).returncode == 3
+        again = door("retry", "k2", "--json")
+        assert json.loads(again.stdout)["error"]["code"] == "ISOLATION_INPUT_MISSING"
+        forked = door("fork", "k1", "--from-stage", "tiny.total", "--run-id", "f1")
+        assert forked.returncode == 0, forked.stderr  # what a cancelled run has booked can be kept
+        assert worker.poll() is None
+    assert door.wishes() == ["SUCCESS", "SUCCESS"]
+    assert door.engine("k1") == "CANCELLED"
+    reopened = [record["data"] for record in door.records("k2") if record["code"] == "REOPENED"]
+    assert reopened == [{"attempt": 2, "from_stage": "tiny.total"}]
+    assert door("ledger", "verify", "k1", "k2", "f1").returncode == 0

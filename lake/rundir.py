@@ -166,8 +166,13 @@ def point_latest(artifacts_dir: Path, run_id: str) -> None:
     """Make `summaries/latest` name this run, in one step."""
     link = artifacts_dir / "summaries" / "latest"
     temporary = temporary_name(link)
-    temporary.symlink_to(Path("runs") / run_id)
-    reach("latest.linked")
-    temporary.replace(link)
-    reach("latest.pointed")
+    with disk_faults(link):
+        try:
+            temporary.symlink_to(Path("runs") / run_id)
+            reach("latest.linked")
+            temporary.replace(link)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        reach("latest.pointed")
     fsync_dir(link.parent)

@@ -15,7 +15,7 @@ ORPHAN_HOURS = 1.0  # no write lasts as long: an older temporary has lost its wr
 def orphans(data_dir: Path, older_than_hours: float = ORPHAN_HOURS) -> list[Path]:
     """Temporary files that no live writer can still own, sorted; none where there is no directory."""
     limit = time.time() - older_than_hours * HOUR
-    return [path for path in temporaries(data_dir) if path.stat().st_mtime < limit]
+    return [path for path in temporaries(data_dir) if path.lstat().st_mtime < limit]
 
 
 def collect_garbage(

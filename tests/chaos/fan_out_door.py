@@ -43,8 +43,14 @@ def outcome(door: Door, parent: str = "b1") -> dict[str, Any]:
 
 
 def booked(door: Door, parent: str = "b1") -> list[tuple[str, str]]:
-    """(suffix, state) of every child event in the parent's chain."""
-    events = [record for record in door.records(parent) if record["type"] == "event"]
+    """(suffix, state) of every child event in the parent's chain; none before there is a state database."""
+    from quantctl.lake import state
+
+    try:
+        records = door.records(parent)
+    except state.TablesMissing:
+        return []
+    events = [record for record in records if record["type"] == "event"]
     return [(e["data"]["suffix"], e["data"]["state"]) for e in events if "suffix" in e["data"]]
 
 

@@ -88,9 +88,7 @@ def test_a_damaged_state_database_is_named_by_every_command_and_left_as_it_is(
     assert door.files() == artifacts
 
 
-def test_runs_without_a_state_database_are_neither_lost_nor_begun_anew(
-    finished: Any, tmp_path: Path
-) -> None:
+def test_runs_without_a_state_database_are_neither_lost_nor_begun_anew(finished: Any, tmp_path: Path) -> None:
     door = finished.whole_copy(tmp_path)
     settle(door)
     kept = state_file(door).read_bytes()

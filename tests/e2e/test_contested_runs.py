@@ -54,10 +54,14 @@ def test_an_artifact_whose_bytes_changed_before_the_resume_stops_it(interrupted:
 
 def test_a_cancelled_run_stays_as_it_was_and_is_never_continued(interrupted: Any) -> None:
     before = interrupted.possessions()
+    spans = interrupted.runs_dir / "base" / "logs" / "spans.jsonl"
+    begun = spans.read_bytes()
     done = interrupted("cancel", "base", "--reason", "not wanted", "--json")
     assert (done.exit, done.document["data"]["state"]) == (0, "CANCELLED")
-    files = {name: sha for name, sha in before.items() if "base/audit" not in name}
-    interrupted.kept(files)
+    grown = ("base/audit", "base/logs/spans.jsonl")  # the ledger's close, and that of the trace
+    interrupted.kept({k: sha for k, sha in before.items() if not any(name in k for name in grown)})
+    assert spans.read_bytes().startswith(begun)
+    assert interrupted.file("base", "forensic_trace.json")["complete"]
     for words in (("resume", "base"), ("run", "--profile", LONG, "--run-id", "base")):
         sets = (SPACE, 'allocation.risk_profiles=["hrp","equal_weight"]')
         interrupted.refuses("RUN_CANCELLED", 2, *words, sets=sets)

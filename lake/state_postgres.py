@@ -17,7 +17,7 @@ from quantctl.lake.state_faults import TablesMissing, unreachable
 
 if TYPE_CHECKING:
     import psycopg
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 CONNECT_SECONDS = 5
@@ -90,7 +90,8 @@ def open_engine(url: str, ddl: Sequence[str]) -> Engine:
         with engine.begin() as connection:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": DDL_LOCK})
             for statement in ddl:
-                connection.execute(sa.text(_dialect(statement)))
+                if _is_missing(connection, statement):
+                    connection.execute(sa.text(_dialect(statement)))
     except (sa.exc.DBAPIError, sa.exc.ArgumentError) as problem:
         engine.dispose()
         raise fault(url, getattr(problem, "orig", None) or problem) from None
@@ -101,6 +102,14 @@ def _prepare(connection: psycopg.Connection[Any], _record: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(SEARCH_PATH)
     connection.commit()  # the pool rolls back on return, which would undo the setting
+
+
+def _is_missing(connection: Connection, statement: str) -> bool:
+    """Whether a table or index is to be made. One that is there would be locked: a deadlock with writers."""
+    import sqlalchemy as sa
+
+    name = statement.partition(" IF NOT EXISTS ")[2].split()[0]
+    return connection.execute(sa.text("SELECT to_regclass(:name) IS NULL"), {"name": name}).scalar() is True
 
 
 def _dialect(statement: str) -> str:

@@ -112,3 +112,11 @@ def test_a_run_that_was_put_down_waits_to_be_asked_for(engine: Any) -> None:
     assert adopt(engine) == []
     assert adopt(engine, only="b", put_down=True) == []
     assert adopt(engine, only="a", put_down=True) == ["a"]
+
+
+def test_the_tables_are_found_while_a_worker_writes_to_them(engine: Any, postgres_url: str) -> None:
+    """Making an index that is there would wait for every writer, and two such waits are a deadlock."""
+    with engine.begin() as sql:
+        sql.execute(sa.text("LOCK TABLE runs, run_ledger, workers IN ROW EXCLUSIVE MODE"))
+        other = state.open_engine(postgres_url + "?options=-c%20lock_timeout%3D5000")
+        other.dispose()

@@ -1,6 +1,6 @@
 """Who is still to be told that a run has ended: an outbox, filled in the transaction that closes the run.
 
-A notice is `OPEN` until it is `SENT` or `GIVEN_UP`. A try is counted before it is made, so a process that
+A notice is `OPEN` until it is `SENT` or `DROPPED`. A try is counted before it is made, so a process that
 is killed meanwhile leaves a notice that is due again later: it is told at least once.
 """
 
@@ -130,7 +130,7 @@ def failed(sql: Connection, notice: Notice, problem: str, again: datetime | None
 
     statement = "UPDATE notices SET state = :s, problem = :p, due = COALESCE(:d, due)" + _WHERE
     sql.execute(text(statement), _key(notice) | {
-        "s": "OPEN" if again else "GIVEN_UP", "p": problem, "d": stamp(again) if again else None,
+        "s": "OPEN" if again else "DROPPED", "p": problem, "d": stamp(again) if again else None,
     })  # fmt: skip
 
 

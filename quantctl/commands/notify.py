@@ -24,7 +24,7 @@ def list_notices(
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
-    """Notices, newest first: OPEN until SENT, or GIVEN_UP after `notify.tries`."""
+    """Notices, newest first: OPEN until SENT, or DROPPED after `notify.tries`."""
     rows = reading(ctx).notices(unsent=unsent, limit=limit or 200)
     emit("notices", rows, _table(rows), as_json=as_json)
 

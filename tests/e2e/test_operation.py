@@ -158,7 +158,7 @@ def test_a_receiver_that_is_away_leaves_the_exit_code_of_the_run(
     monkeypatch.setenv("TEST_HOOK", "http://127.0.0.1:9/")
     assert door.run("r1", *sets(door, "notify.webhook_url_env=TEST_HOOK", "notify.tries=1")).exit == 0
     (row,) = notices(door)
-    assert (row["state"], row["problem"]) == ("GIVEN_UP", "the URL in TEST_HOOK: ConnectError")
+    assert (row["state"], row["problem"]) == ("DROPPED", "the URL in TEST_HOOK: ConnectError")
     doctor = {check["name"]: check for check in door("doctor", "--json").document["data"]}
     assert doctor["notices"]["status"] == "warn"
     assert doctor["notices"]["remedy"] == "quantctl notify send r1"

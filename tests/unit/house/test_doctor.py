@@ -144,7 +144,7 @@ def test_an_end_that_nobody_was_told_of_names_run_and_command(
 ) -> None:
     assert main(["init", "."]) == 0
     execute(
-        here, "INSERT INTO notices VALUES ('r1', 9, 'webhook', '{}', '{}', 'GIVEN_UP', 5, '2026', NULL, 'no')"
+        here, "INSERT INTO notices VALUES ('r1', 9, 'webhook', '{}', '{}', 'DROPPED', 5, '2026', NULL, 'no')"
     )  # fmt: skip
     row = verdicts(capsys)["notices"]
     assert row == {

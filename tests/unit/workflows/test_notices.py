@@ -179,7 +179,7 @@ def test_after_the_last_try_it_is_given_up_and_not_tried_by_itself(
     for _ in range(5):
         outbox.round()
         outbox.now += timedelta(hours=2)
-    assert (outbox.the_one().state, outbox.the_one().tries) == ("GIVEN_UP", 2)
+    assert (outbox.the_one().state, outbox.the_one().tries) == ("DROPPED", 2)
     assert outbox.the_one().problem == "the URL in HOOK answered 500"
 
 

@@ -129,6 +129,10 @@ demo: install  ## Offline, end to end, on a simulated market.
 # checks; tests run in JOBS processes, the killing ones first because they take longest
 
 JOBS ?= 2
+KILLS ?= 2000
+STATE ?= sqlite,postgres
+SEED ?= 7
+REPORT ?= kill-report.json
 PYTEST = -n $(JOBS) --no-loadscope-reorder --durations=15
 
 .PHONY: test test-fast test-kill lint typecheck pytest ci shape docs bench-allocation lock wheel
@@ -140,8 +144,9 @@ pytest: install-test
 test-fast: install-test  ## The suite without slow and killing tests.
 	$(BIN)/pytest -m "not slow and not chaos"
 
-test-kill: install-test  ## The tests that kill processes, at every point.
-	$(BIN)/pytest $(PYTEST) tests/chaos
+test-kill: install-test  ## Tests that kill at every point, then KILLS random kills over STATE [SEED] [REPORT].
+	$(BIN)/pytest $(PYTEST) tests/chaos \
+	&& $(BIN)/python tests/chaos/campaign.py --kills $(KILLS) --state $(STATE) --seed $(SEED) --report $(REPORT)
 
 lint: install-test  ## Ruff with the house rules.
 	$(BIN)/ruff check .

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -18,47 +17,6 @@ def load_tiny() -> None:
     sys.modules["tiny_pipeline"] = module
     spec.loader.exec_module(module)
     module.register()
-
-
-class Fuse:
-    """Kills this process with SIGKILL at the n-th effect of the runner; counts them otherwise."""
-
-    def __init__(self, at: int, tally: Path | None) -> None:
-        self.at, self.seen, self.tally = at, 0, tally
-
-    def point(self) -> None:
-        self.seen += 1
-        if self.seen == self.at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.tally is not None:
-            self.tally.write_text(str(self.seen))
-
-    def around(self, owner, name: str) -> None:
-        """A point before and a point after every call of `owner.name`."""
-        function = getattr(owner, name)
-
-        def wrapped(*args, **kwargs):
-            self.point()
-            result = function(*args, **kwargs)
-            self.point()
-            return result
-
-        setattr(owner, name, wrapped)
-
-
-def arm() -> None:
-    """Arm the fuse that the environment asks for."""
-    from quantctl.lake import audit_file, rundir
-    from quantctl.workflows import after, book, runner
-
-    tally = os.environ.get("TINY_TALLY")
-    fuse = Fuse(int(os.environ.get("TINY_KILL_AT", "0")), Path(tally) if tally else None)
-    for owner, name in (
-        (rundir, "write_atomic"), (audit_file, "_append"), (audit_file, "write_atomic"),
-        (book, "genesis"), (book, "open_stage"), (book, "book_stage"), (book, "close"),
-        (runner.Run, "_transaction"), (runner.Run, "_compute"), (after, "write_trace"),
-    ):  # fmt: skip
-        fuse.around(owner, name)
 
 
 def places(root: Path):
@@ -95,7 +53,6 @@ def main(root: str, verb: str, run_id: str, direction: str = "LONG") -> int:
     from quantctl.workflows.worker import Limits
 
     load_tiny()
-    arm()
     stop = stop_on_signal(run_id)
     lease = float(os.environ.get("TINY_LEASE", "15"))
     limits = Limits(min_free_mb=1, grace_seconds=10, lease_seconds=lease)

@@ -39,6 +39,8 @@ READ = {
     "run help": ["run", "--help"],
     "data help": ["data", "--help"],
     "doctor url": ["doctor", "--state-url"],
+    "schedule list": ["schedule", "list"],
+    "notify list": ["notify", "list"],
 }
 
 

@@ -9,7 +9,6 @@ CODES: dict[str, Code] = {
     "ARTIFACT_CONTRACT": Code(1, "An artifact breaks the contract of the artifact table."),
     "ARTIFACT_CORRUPT": Code(3, "A file is not the one its run recorded."),
     "SUPERSEDED_CORRUPT": Code(None, "A retry set aside a file that had changed; its hash is noted."),
-    "SUPERSEDED_CORRUPT": Code(None, "A retry set aside a file that had changed; its hash is noted."),
     "ARTIFACT_INVALID_JSON": Code(1, "A file is not strict JSON (NaN, Infinity or a duplicate key)."),
     "ARTIFACT_NONFINITE": Code(70, "A number without a JSON form was about to be written."),
     "ARTIFACT_UNKNOWN": Code(2, "There is no artifact of that name."),

@@ -11,6 +11,9 @@ from harness.trial import Tally, Trial, at, each_once
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 JOBS = 2
+# In every build; the other two commits of DataOps in `make test-kill`.
+SAMPLE = ("alpha", "retry", "fork", "candidates")
+SAMPLED = [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.exhaustive) for name in SCENARIOS]
 # Points of files are the same code over both databases; on Postgres those are killed where it takes part.
 OF_THE_DATABASE = (
     "transaction.",
@@ -36,7 +39,7 @@ def occurrences(trace: list[str], state: str) -> list[tuple[str, int]]:
     return found
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", SAMPLED)
 def test_every_point_killed_in_successive_lives_leaves_the_same_run(
     name: str, kept_in: str, courses: dict[str, Course]
 ) -> None:
@@ -70,5 +73,6 @@ def test_every_occurrence_of_every_point_killed_alone_leaves_the_same_run(
     with ThreadPoolExecutor(JOBS) as pool:
         list(pool.map(one, wanted))
     assert tally.failures == []
-    # Threads of one life take turns as they like: a point near the end may be reached once less.
-    assert tally.kills.total() >= len(wanted) - 2
+    # A slow life projects more often: a late occurrence may be missing where the reference was slower.
+    assert tally.kills.total() >= 0.95 * len(wanted)
+    assert killed_at(tally) == {point for point, _ in wanted}

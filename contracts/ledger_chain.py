@@ -38,7 +38,7 @@ def body_hash(record: Mapping[str, Any]) -> str:
 
 
 def _timeless(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The record without the head that it anchors: the hash of another chain depends on that chain's times."""
+    """The record without the head that it anchors: another chain's hash depends on that chain's times."""
     if record.get("code") != ANCHOR or "head_hash" not in record["data"]:
         return record
     data = {k: v for k, v in record["data"].items() if k != "head_hash"}

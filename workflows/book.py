@@ -250,4 +250,5 @@ def _head(sql: Session | Connection, request: RunRequest) -> ledger.Head:
 
 
 def now() -> datetime:
+    """The time that records bear, in UTC."""
     return datetime.now(UTC)

@@ -57,7 +57,8 @@ def cancel(runtime: Runtime, run_id: str, reason: str) -> None:
     """
     known = runs.require_status(runtime.places, run_id)
     if known.state == "CANCELLED" and known.closed_at is not None:
-        return _show_cancelled(runtime, run_id)  # closed before a kill: what follows is behind
+        _show_cancelled(runtime, run_id)  # closed before a kill: what follows is behind
+        return
     check_cancellable(runtime.places, run_id)
     retried = known.closed_at is not None
     with runtime.engine.begin() as sql:

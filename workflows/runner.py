@@ -126,6 +126,7 @@ class Run:
         self._projected = time.monotonic()
 
     def go(self) -> dict[str, Any]:
+        """Genesis, the stages until one fails, close; what an earlier life did is replayed."""
         with environment_apart(self.request.run_id), fence.held(self.runtime, self.request.run_id):
             self.session.directory.clear()
             self.session.directory.write("resolved_manifest", self.request.manifest())

@@ -52,8 +52,8 @@ CODES: dict[str, Code] = {
     # batches
     "BATCH_EMPTY": Code(2, "A batch has no profile or no date."),
     "CHILD_CANCELLED": Code(1, "A child of a batch was cancelled."),
-    "CHILD_CLOSED": Code(None, "A child of a batch has ended; its head is anchored in the chain of its parent."),
-    "CHILD_SKIPPED": Code(None, "A child of a batch was never begun, because the batch had stopped before it."),
+    "CHILD_CLOSED": Code(None, "A child of a batch has ended; its parent's chain anchors its head."),
+    "CHILD_SKIPPED": Code(None, "A child was never begun, because its batch had stopped before it."),
     "LEDGER_CHILD": Code(1, "A child's chain is not the one whose head its parent booked."),
     # environment
     "STATE_URL_MISMATCH": Code(2, "The dbos command keeps another state database here."),

@@ -46,7 +46,7 @@ ROWS: tuple[Row, ...] = (
     Row("profiles", "profiles", "List, show, check and compare profiles.", SYSTEM, group=True),
     Row("stage", "stage", "List, describe and run single stages.", SYSTEM, group=True),
     Row("schedule", "schedule", "Apply, list and remove the schedules of profiles.", SYSTEM, group=True),
-    Row("notify", "notify", "Who is told of the ends of runs; tell what was left untold.", SYSTEM, group=True),
+    Row("notify", "notify", "Who is told of the ends of runs; tell the rest.", SYSTEM, group=True),
     Row("worker", "worker", "Serve queued and interrupted runs until SIGTERM.", SYSTEM),
     Row("gc", "runs", "Remove orphaned temporaries and unreferenced artifacts.", SYSTEM),
     Row("doctor", "doctor", "Check the installation.", SYSTEM),

@@ -15,6 +15,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from harness.zygote import QUIET
+
 HERE = Path(__file__).parent
 SECONDS = 240.0  # after which a life counts as hanging
 
@@ -70,7 +72,7 @@ class Nursery:
         self._scratch = tempfile.TemporaryDirectory(prefix="lives-")
         self._zygote = subprocess.Popen(
             [sys.executable, str(HERE / "zygote.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env={k: v for k, v in os.environ.items() if not k.startswith("TV_")}, text=True,
+            env={k: v for k, v in os.environ.items() if not k.startswith("TV_")} | QUIET, text=True,
         )  # fmt: skip
         assert self._zygote.stdout is not None
         assert "ready" in json.loads(self._zygote.stdout.readline())

@@ -28,8 +28,8 @@ LIBRARIES = (
     "dbos", "duckdb", "polars", "psycopg", "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite",
     "quantctl.workflows.admin", "quantctl.workflows.atomic",
 )  # fmt: skip
-# jemalloc's purging threads (its fork handlers take care of them) and the out-of-core cleaner of polars.
-ASLEEP = {"jemalloc_bg_thd", "polars-ooc-clea"}
+ASLEEP = {"polars-ooc-clea"}  # the cleaner of files that out-of-core queries spill, of which there are none
+QUIET = {"_RJEM_MALLOC_CONF": "background_thread:false"}  # variable for polars' allocator: no purging threads
 
 
 def warm() -> None:
@@ -50,8 +50,8 @@ def warm() -> None:
 
 def check_alone() -> None:
     """Only sleeping threads of libraries are beside the main one."""
-    tasks = os.listdir("/proc/self/task")
-    names = {_text(f"/proc/self/task/{task}/comm") for task in tasks if int(task) != os.getpid()}
+    others = [task for task in os.listdir("/proc/self/task") if int(task) != os.getpid()]
+    names = {_text(f"/proc/self/task/{task}/comm") for task in others}
     assert names <= ASLEEP, f"threads run in the zygote: {sorted(names - ASLEEP)}"
 
 
@@ -100,12 +100,15 @@ class Zygote:
                 self._kill(heapq.heappop(self.timers)[1])
 
     def _requests(self) -> bool:
-        data = os.read(0, 1 << 20)
+        try:
+            data = os.read(0, 1 << 20)
+        except BlockingIOError:
+            return True
         *lines, self.pending = (self.pending + data).split(b"\n")
         for line in lines:
             request = json.loads(line)
             if "kill" in request:
-                self._kill(next((fd for fd, c in self.children.items() if c.id == request["kill"]), -1))
+                self._kill(request["kill"])
             else:
                 self._fork(request)
         return bool(data)
@@ -138,11 +141,12 @@ class Zygote:
 
     def _watch(self, child: Child) -> None:
         if child.due():
-            heapq.heappush(self.timers, (time.monotonic() + child.fuse.pop("after"), child.pipe))
+            heapq.heappush(self.timers, (time.monotonic() + child.fuse.pop("after"), child.id))
 
-    def _kill(self, pipe: int) -> None:
-        if pipe in self.children:
-            os.kill(self.children[pipe].pid, signal.SIGKILL)
+    def _kill(self, number: int) -> None:
+        for child in self.children.values():  # not reaped yet, so the process id is still its own
+            if child.id == number:
+                os.kill(child.pid, signal.SIGKILL)
 
     def _end(self) -> None:
         for child in self.children.values():

@@ -70,12 +70,15 @@ class Nursery:
         self._lives: dict[int, Life] = {}
         self._writing = threading.Lock()
         self._scratch = tempfile.TemporaryDirectory(prefix="lives-")
+        self._complaints = (Path(self._scratch.name) / "zygote").open("w+")
         self._zygote = subprocess.Popen(
             [sys.executable, str(HERE / "zygote.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=self._complaints,
             env={k: v for k, v in os.environ.items() if not k.startswith("TV_")} | QUIET, text=True,
         )  # fmt: skip
         assert self._zygote.stdout is not None
-        assert "ready" in json.loads(self._zygote.stdout.readline())
+        first = self._zygote.stdout.readline()
+        assert "ready" in first, self._gone()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def __enter__(self) -> Nursery:
@@ -112,7 +115,12 @@ class Nursery:
             reply = json.loads(line)
             self._lives.pop(reply["id"]).reply.set_result(reply)
         for life in self._lives.values():
-            life.reply.set_exception(RuntimeError("the zygote is gone"))
+            life.reply.set_exception(RuntimeError(self._gone()))
+
+    def _gone(self) -> str:
+        code = self._zygote.wait()
+        self._complaints.seek(0)
+        return f"the zygote is gone with {code}: {self._complaints.read()[-3000:]}"
 
 
 def executed(words: tuple[str, ...], cwd: Path, env: dict[str, str], seconds: float | None) -> Ended:

@@ -12,10 +12,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 _connect = socket.socket.connect
+# No test is timed: a busy machine finds no example too slow.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 def _guarded(self: socket.socket, address: Any) -> None:

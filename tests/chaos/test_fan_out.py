@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from harness.sampling import sampled
 
 pytestmark = pytest.mark.chaos
 Door = Any  # of tiny_door.py
@@ -85,6 +86,7 @@ def test_a_batch_killed_at_random_equals_an_undisturbed_one(
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", [1, 2])
 def test_hundreds_of_children_killed_at_random_equal_undisturbed_ones(
     seed: int, lake: Door, tmp_path: Path
@@ -221,7 +223,7 @@ def test_another_command_leaves_the_children_of_an_interrupted_batch_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", sampled([1, 2, 4], [2]))
 def test_workers_on_postgres_end_a_batch_whose_workers_are_killed(
     workers: int, lake: Door, undisturbed: Door, tmp_path: Path, postgres_url: str
 ) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.sampling import sampled
 
 from quantctl.checks_of_runs import workers
 
@@ -66,7 +67,7 @@ def assert_each_stage_is_booked_once(shop: Any, run_id: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "seed"), [(2, 1), (4, 2)])
+@pytest.mark.parametrize(("count", "seed"), sampled([(2, 1), (4, 2)], [(2, 1)]))
 def test_no_run_is_lost_and_no_stage_booked_twice_when_workers_are_killed_at_random(
     shop: Any, undisturbed: Any, count: int, seed: int
 ) -> None:
@@ -91,11 +92,11 @@ def test_no_run_is_lost_and_no_stage_booked_twice_when_workers_are_killed_at_ran
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "nth"),
-    [
+    sampled([
         ("life.begun", 1), ("compute.begin", 1), ("write.synced", 3), ("compute.ended", 2),
         ("transaction.begin", 2), ("transaction.filled", 3), ("transaction.committed", 3),
         ("append.cut", 2), ("life.ended", 1), ("projection.parts", 1),
-    ],
+    ], [("compute.ended", 2), ("transaction.filled", 3), ("projection.parts", 1)]),
 )  # fmt: skip
 def test_a_worker_that_wakes_after_its_lease_changes_nothing(
     shop: Any, undisturbed: Any, point: str, nth: int

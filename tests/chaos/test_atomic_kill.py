@@ -129,6 +129,7 @@ class LiveReader(threading.Thread):
                 self.errors.append(problem)
 
 
+@pytest.mark.exhaustive
 def test_thirty_random_kills_leave_the_same_run(market: Path, reference: Path, tmp_path: Path) -> None:
     dice = random.Random(20260122)
     expected, expected_bodies = artifacts(reference), bodies(reference)

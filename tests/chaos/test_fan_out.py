@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from harness.sampling import sampled
 
 pytestmark = pytest.mark.chaos
 Door = Any  # of tiny_door.py
@@ -223,7 +222,8 @@ def test_another_command_leaves_the_children_of_an_interrupted_batch_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", sampled([1, 2, 4], [2]))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("workers", [1, 2, 4])
 def test_workers_on_postgres_end_a_batch_whose_workers_are_killed(
     workers: int, lake: Door, undisturbed: Door, tmp_path: Path, postgres_url: str
 ) -> None:

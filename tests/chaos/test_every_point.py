@@ -48,6 +48,8 @@ def test_every_point_killed_in_successive_lives_leaves_the_same_run(
     trial = Trial(courses[name], kept_in, tally, watched=True)
     trial.run(each_once(tally))
     wanted = set(courses[name].undisturbed(kept_in).trace)
+    if kept_in == "postgres":  # a lease is no lock, and the reference was made on SQLite
+        wanted = {point for point in wanted if not point.startswith("lock.")}
     for point in sorted(wanted - killed_at(tally)):  # what the kill before it made needless
         trial.run(at(point, 1))
     assert tally.failures == []

@@ -56,7 +56,8 @@ def test_a_run_has_the_bytes_and_records_of_one_over_sqlite(door: Postgres, mark
     copy = type(market)(door.data)
     files, _ = copy.result("base")
     theirs, bodies = market.result("base")
-    assert files == theirs
+    # An audit that another test asked of the shared run adds files of its own.
+    assert files == {name: sha for name, sha in theirs.items() if name in files or "_audit" not in name}
     records = door.answer("ledger", "show", "base")["data"]
     assert [record["body_hash"] for record in records] == bodies
 
@@ -93,19 +94,24 @@ def test_a_failed_run_is_retried_a_queued_one_cancelled_a_finished_one_resumed(d
     assert door.answer("audit", "atomic", "base")["ok"]
 
 
+def checks_of(document: str) -> dict[str, Any]:
+    """Rows of the doctor by name, also where one of them fails."""
+    told = json.loads(document)
+    found = told["data"] if told["ok"] else told["error"]["findings"]
+    return {row["name"]: row for row in found}
+
+
 @pytest.mark.slow
 def test_doctor_sees_the_server_and_keeps_the_password(door: Postgres, tmp_path: Path) -> None:
     (door.data.parent / "dbos-config.yaml").write_text("system_database_url: ${TV_STATE_URL}\n")
     done = door("doctor", "--json")
-    rows = {row["name"]: row for row in json.loads(done.stdout)["data"]}
+    rows = checks_of(done.stdout)
     assert rows["state database"]["status"] == "ok", rows["state database"]
     assert "Postgres" in rows["state database"]["detail"]
     assert rows["dbos-config.yaml"]["detail"] == "agrees with the state database"
     (door.data.parent / "dbos-config.yaml").write_text(f"system_database_url: {door.url}elsewhere\n")
     other = door("doctor", "--json")
-    assert {row["name"]: row for row in json.loads(other.stdout)["data"]}["dbos-config.yaml"][
-        "status"
-    ] == "warn"
+    assert checks_of(other.stdout)["dbos-config.yaml"]["status"] == "warn"
     (door.data.parent / "dbos-config.yaml").unlink()
     for text in (done.stdout, done.stderr, other.stdout, other.stderr):
         assert SECRET not in text

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
+
+# Modules that tests share are imported by their names; tests are no package.
+sys.path[:0] = [str(Path(__file__).parent / name) for name in ("", "chaos", "e2e")]
+
+import booked as booked_runs  # noqa: E402
+import postgres  # noqa: E402
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 _connect = socket.socket.connect
@@ -48,19 +52,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
 
 
-def _beside(name: str) -> ModuleType:
-    """A module beside this one; tests are no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-postgres = _beside("postgres")
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
     """A Postgres of this machine's binaries, one per test process; the test is skipped without any."""
@@ -86,10 +77,10 @@ def state_env(request: pytest.FixtureRequest) -> dict[str, str]:
 @pytest.fixture
 def booked(tmp_path: Path, state_env: dict[str, str]) -> Any:
     """An empty ledger of the product's own transactions, on both databases."""
-    return _beside("booked").Book(tmp_path / "data", state_env.get("TV_STATE_URL"))
+    return booked_runs.Book(tmp_path / "data", state_env.get("TV_STATE_URL"))
 
 
 @pytest.fixture
 def booked_file(tmp_path: Path) -> Any:
     """The same in a SQLite file."""
-    return _beside("booked").Book(tmp_path / "data")
+    return booked_runs.Book(tmp_path / "data")

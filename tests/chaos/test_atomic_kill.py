@@ -17,12 +17,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from timed import TIMED
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 PROFILE = "binance_spot_rating_all_short"
 RUN_ID = "kill_me"
 KILLS = 30
-TIMED = {"audit.jsonl", "audit_head.json", "config/resolved_manifest.json", "forensic_trace.json"}
 
 
 def command(data: Path, *words: str) -> list[str]:

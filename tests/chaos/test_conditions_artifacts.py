@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import front_door
 import pytest
+import tiny_door
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-tiny_door = _load("tiny_door")
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +139,6 @@ SLIM = ('allocation.risk_profiles=["hrp","equal_weight"]', "orchestration.min_fr
 @pytest.fixture
 def interrupted_market(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """A run of the small market, killed when its second selection stage opens."""
-    front_door = _front_door()
     data = request.getfixturevalue("small_market")
     shutil.copytree(data, tmp_path / "data", symlinks=True)
     door = front_door.FrontDoor(tmp_path / "data")
@@ -161,21 +147,10 @@ def interrupted_market(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return door
 
 
-def _front_door() -> ModuleType:
-    path = Path(__file__).parents[1] / "e2e" / "front_door.py"
-    spec = importlib.util.spec_from_file_location("front_door", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["front_door"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def small_market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("market") / "data"
     data.mkdir()
-    front_door = _front_door()
     door = front_door.FrontDoor(data)
     for words in (
         ("simulate", "--symbols", "40", "--days", "420"), ("features", "--all-symbols", "--yes"),

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import tiny_door
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 STRIDE, SEED = 23, 4
 FAULTS = ((errno.ENOSPC, "DISK_FULL"), (errno.EIO, "DISK_IO"), (errno.EROFS, "DISK_READ_ONLY"))
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-tiny_door = _load("tiny_door")
 
 
 @pytest.fixture(scope="module")

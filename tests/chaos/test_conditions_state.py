@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import sqlite3
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import tiny_door
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-tiny_door = _load("tiny_door")
 READS = (("status", "k1"), ("list",), ("show", "k1"), ("ledger", "show", "k1"), ("sql", "SELECT 1 FROM runs"))
 
 

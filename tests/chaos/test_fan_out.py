@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
-import sys
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import fan_out_door as fan
 import pytest
 
 pytestmark = pytest.mark.chaos
 Door = Any  # of tiny_door.py
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-fan = _load("fan_out_door")
 batch_words, wait_for, state_of = fan.batch_words, fan.wait_for, fan.state_of
 
 

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import signal
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import wish_door
 from harness.sampling import sampled
 
 pytestmark = pytest.mark.chaos
 FORK = ("fork", "k1", "--from-stage", "tiny.total", "--run-id", "f1")
-
-
-def _wish_door() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("wish_door", Path(__file__).with_name("wish_door.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["wish_door"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-wish_door = _wish_door()
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from timed import TIMED
 
 from quantctl.lake import ledger, state
 
 DRIVE = Path(__file__).with_name("drive.py")
-TIMED = {"audit.jsonl", "audit_head.json", "config/resolved_manifest.json", "forensic_trace.json"}
 # A record of the run, by step and status or type: the server crashes once it is committed.
 MOMENTS = {
     "the chain has begun": ("genesis", "info"),

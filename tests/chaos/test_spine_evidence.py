@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -10,32 +9,21 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from tiny_runs import drive
 
 from quantctl.cli import main
 from quantctl.lake.state import default_url
 from quantctl.sdk import QuantSDK
 
 pytestmark = pytest.mark.chaos
-HERE = Path(__file__).parent
-
-
-def _harness():
-    spec = importlib.util.spec_from_file_location("kill_harness", HERE / "test_spine_kill.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-harness = _harness()
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("finished")
-    assert harness.drive(root, "run", "ok").returncode == 0
-    assert harness.drive(root, "run", "bad", "SHORT").returncode == 3
-    assert harness.drive(root, "retry", "bad").returncode == 3
+    assert drive(root, "run", "ok").returncode == 0
+    assert drive(root, "run", "bad", "SHORT").returncode == 3
+    assert drive(root, "retry", "bad").returncode == 3
     return root
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import sqlite3
@@ -12,20 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_runs import DRIVE, assert_equal_runs, drive, records
 
 pytestmark = pytest.mark.chaos
-DRIVE = Path(__file__).with_name("drive.py")
-
-
-def _harness():
-    spec = importlib.util.spec_from_file_location("kill_harness", DRIVE.with_name("test_spine_kill.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-harness = _harness()
 
 
 def start(root: Path, *words: str, **env: str) -> subprocess.Popen[str]:
@@ -33,23 +21,6 @@ def start(root: Path, *words: str, **env: str) -> subprocess.Popen[str]:
         [sys.executable, str(DRIVE), str(root), *words], env=os.environ | env, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-
-
-TIMED = {"audit.jsonl", "audit_head.json", "config/resolved_manifest.json", "forensic_trace.json"}
-
-
-def artifacts(root: Path) -> dict[str, bytes]:
-    run = root / "artifacts" / "summaries" / "runs" / "k1"
-    files = (path for path in sorted(run.rglob("*")) if path.is_file())
-    table = {path.relative_to(run).as_posix(): path.read_bytes() for path in files}
-    return {k: v for k, v in table.items() if k not in TIMED and not k.startswith("logs/")}
-
-
-def assert_equal_runs(root: Path, reference_root: Path) -> None:
-    assert artifacts(root) == artifacts(reference_root)
-    ours, theirs = harness.records(root, "k1"), harness.records(reference_root, "k1")
-    assert [r["body_hash"] for r in ours] == [r["body_hash"] for r in theirs]
-    assert [r["seq"] for r in ours] == list(range(len(ours)))
 
 
 def wait_for_intent(root: Path, run_id: str = "k1") -> None:
@@ -75,10 +46,10 @@ def test_a_signal_lets_the_stage_finish_and_leaves_the_run_resumable(tmp_path: P
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 5, errors
-    steps = [(r["step"], r["status"]) for r in harness.records(tmp_path / "a", "k1") if r["type"] == "stage"]
+    steps = [(r["step"], r["status"]) for r in records(tmp_path / "a", "k1") if r["type"] == "stage"]
     assert steps == [("tiny.double", "intent"), ("tiny.double", "success")]
-    assert harness.drive(tmp_path / "a", "resume", "k1").returncode == 0
-    assert harness.drive(tmp_path / "b", "run", "k1").returncode == 0
+    assert drive(tmp_path / "a", "resume", "k1").returncode == 0
+    assert drive(tmp_path / "b", "run", "k1").returncode == 0
     assert_equal_runs(tmp_path / "a", tmp_path / "b")
 
 
@@ -120,7 +91,7 @@ def test_a_follower_takes_over_when_the_worker_is_killed(tmp_path: Path) -> None
     output, errors = follower.communicate(timeout=60)
     assert follower.returncode == 0, errors
     assert "SUCCESS" in output
-    assert [r["type"] for r in harness.records(tmp_path, "k1")].count("genesis") == 1
+    assert [r["type"] for r in records(tmp_path, "k1")].count("genesis") == 1
 
 
 def wait_until_finished(root: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -11,21 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-DRIVE = Path(__file__).with_name("drive.py")
-
-
-def drive(root: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(DRIVE), str(root), *words], env=os.environ | env, text=True,
-        capture_output=True, timeout=120,
-    )  # fmt: skip
-
-
-def records(root: Path, run_id: str) -> list[dict]:
-    with sqlite3.connect(root / "state" / "quantctl.sqlite") as connection:
-        rows = connection.execute("SELECT record FROM run_ledger WHERE run_id = ? ORDER BY seq", (run_id,))
-        return [json.loads(row[0]) for row in rows]
+from tiny_runs import DRIVE, drive, records
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import otlp_receiver as otlp
 import pytest
+import tiny_door
 
 from quantctl.contracts.ids import span_id_of, trace_id_of
 
@@ -21,19 +20,6 @@ pytestmark = pytest.mark.chaos
 FOREIGN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ATTRIBUTES = {"quant.run_id", "quant.profile", "quant.stage_id", "quant.attempt", "quant.level"}
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_BLRP_SCHEDULE_DELAY": "100"}
-
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-tiny_door = _load(Path(__file__).with_name("tiny_door.py"))
-otlp = _load(Path(__file__).parents[1] / "otlp_receiver.py")
 
 
 @pytest.fixture(scope="module")

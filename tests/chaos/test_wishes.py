@@ -6,32 +6,20 @@ what was begun.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import wish_door
 from harness.sampling import sampled
 
 pytestmark = pytest.mark.chaos
 SHORT = ("--set", "sleeve.direction=SHORT")  # the second stage refuses it
 
 
-def _wish_door() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("wish_door", Path(__file__).with_name("wish_door.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["wish_door"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-wish_door = _wish_door()
 Door, run_words, stages = wish_door.Door, wish_door.run_words, wish_door.stages
 wait_for, each_record_once = wish_door.wait_for, wish_door.each_record_once
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import workshop
 from harness.sampling import sampled
 
 from quantctl.checks_of_runs import workers
@@ -23,17 +23,6 @@ from quantctl.checks_of_runs import workers
 pytestmark = pytest.mark.chaos
 
 
-def _workshop() -> Any:
-    path = Path(__file__).with_name("workshop.py")
-    spec = importlib.util.spec_from_file_location("workshop", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["workshop"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-workshop = _workshop()
 RUNS = [f"r{number:02}" for number in range(12)]
 STAGES = ("tiny.double", "tiny.total")
 SLOWLY = {"TINY_SLOW": "0.3"}

@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from timed import TIMED
+
 PROFILE = "binance_spot_rating_all_long"
 WRITES = ("write", "directory", "append", "attempt", "latest", "catalog", "projection")
-TIMED = {"audit.jsonl", "audit_head.json", "config/resolved_manifest.json", "forensic_trace.json"}
 
 
 class Door:

@@ -6,7 +6,6 @@ it runs, and looks at what became of them.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -17,25 +16,13 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import drive
+from timed import TIMED
+
 HERE = Path(__file__)
-TIMED = {"audit.jsonl", "audit_head.json", "config/resolved_manifest.json", "forensic_trace.json"}
 LEASE = 2.0
-
-
-def beside(name: str) -> ModuleType:
-    """A module of this directory; tests are no package."""
-    spec = importlib.util.spec_from_file_location(name, HERE.with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-drive = beside("drive")
 
 
 class Hand:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import front_door
 import pytest
 
 from quantctl.sdk import QuantSDK
@@ -46,19 +45,6 @@ def demo_runs(demo: tuple[Path, dict]) -> dict[str, str]:
 def demo_sdk(demo: tuple[Path, dict]) -> QuantSDK:
     """An SDK over the demo's data directory."""
     return QuantSDK(overrides=[f"paths.data_dir={demo[0]}"], env={})
-
-
-def _front_door() -> ModuleType:
-    """The module beside this one; tests are no package."""
-    spec = importlib.util.spec_from_file_location("front_door", Path(__file__).with_name("front_door.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["front_door"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-front_door = _front_door()
 
 
 @pytest.fixture(scope="session")

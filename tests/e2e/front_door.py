@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timed import TIMED
+
 from quantctl.cli import main
 from quantctl.sdk import QuantSDK
 
 LONG, SHORT = "binance_spot_rating_all_long", "binance_spot_rating_all_short"
-TIMED = {"audit.jsonl", "audit_head.json", "config/resolved_manifest.json", "forensic_trace.json"}
 SLIM = ('allocation.risk_profiles=["hrp","equal_weight"]', "orchestration.min_free_mb=0")
 
 

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import fan_out_door as fan
 import pytest
 
-
-def _load(name: str) -> ModuleType:
-    path = Path(__file__).parents[1] / "chaos" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-fan = _load("fan_out_door")
 Door = Any  # of tiny_door.py
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import sqlite3
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import booked
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,12 +17,6 @@ from hypothesis import strategies as st
 from quantctl.contracts.canonical import canonical
 from quantctl.contracts.ledger_chain import seal
 from quantctl.verification import verify_all, verify_ledger
-
-spec = importlib.util.spec_from_file_location("booked", Path(__file__).parents[1] / "booked.py")
-assert spec is not None and spec.loader is not None
-booked = importlib.util.module_from_spec(spec)
-sys.modules["booked"] = booked
-spec.loader.exec_module(booked)
 
 RUN = "retried"  # 16 records, a retry among them
 CHANGES = {"edited", "removed", "inserted", "reordered", "truncated", "appended"}

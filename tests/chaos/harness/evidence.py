@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from timed import TIMED
 
 from harness.market import Ground
 
 # Files that carry time by nature, and columns of the SQL surface that do.
-TIMED = {"audit.jsonl", "audit_head.json", "config/resolved_manifest.json", "forensic_trace.json"}
 TIMED_COLUMNS = {
     "runs": "created_at, head_hash, head_ts, closed_at, stamp",
     "ledger": "ts, hash, prev_hash, span_id",  # a span that was cut by a kill is begun anew

@@ -230,10 +230,22 @@ class Worker:
                 self._courier.close(last_round=waits > 0)
             reach("engine.destroyed")
             self._seat.sign_out(self.runtime.engine)
+            _forget(self.runtime.datasource)
             self.runtime.engine.dispose()
             runtimes.install(None)
             self.runtime = None
         self._seat.leave()
+
+
+def _forget(datasource: Any) -> None:
+    """Take a datasource off the engine's registry, which outlives the engine.
+
+    A rewind drops checkpoints in every datasource that is registered: a later worker of this process would
+    reach into the database of an earlier one.
+    """
+    from dbos._dbos import _get_or_create_dbos_registry
+
+    _get_or_create_dbos_registry().datasources.remove(datasource)
 
 
 def refuse_stray_database(working_directory: Any) -> None:

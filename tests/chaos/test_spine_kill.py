@@ -59,3 +59,28 @@ def test_two_commands_at_once_make_one_run(tmp_path: Path) -> None:
     first, second = subprocess.Popen(words), subprocess.Popen(words)
     assert (first.wait(120), second.wait(120)) == (0, 0)
     assert [r["type"] for r in records(tmp_path, "k1")].count("genesis") == 1
+
+
+TWO_PLACES = """
+import shutil, sys, threading
+from pathlib import Path
+import drive
+from quantctl.workflows.execution import Executor
+from quantctl.workflows.worker import Limits
+drive.load_tiny()
+first, second = Path(sys.argv[1]), Path(sys.argv[2])
+for root in (first, second):
+    executor = Executor(drive.places(root), Limits(min_free_mb=1), threading.Event())
+    assert executor.run(drive.request("k1", "SHORT")).state == "FAILED"
+shutil.rmtree(first)
+assert executor.retry("k1").attempt == 2
+"""
+
+
+@pytest.mark.chaos
+def test_a_retry_does_not_reach_into_what_the_process_worked_on_before(tmp_path: Path) -> None:
+    """Two data directories in one process; the first is gone when a run of the second is retried."""
+    words = [sys.executable, "-c", TWO_PLACES, str(tmp_path / "a"), str(tmp_path / "b")]
+    done = subprocess.run(words, cwd=DRIVE.parent, text=True, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "a").exists()

@@ -100,7 +100,8 @@ def make_dirs(path: Path) -> None:
 
 def temporary_name(path: Path) -> Path:
     """A name beside `path` that no other process or thread uses; starts with `.tmp-`."""
-    return path.with_name(f".tmp-{path.name}-{os.getpid()}-{threading.get_ident()}-{next(_serial)}")
+    writer = f"{os.getpid()}.{_started(os.getpid()) or 0}"
+    return path.with_name(f".tmp-{path.name}-{writer}-{threading.get_ident()}-{next(_serial)}")
 
 
 def temporaries(root: Path) -> list[Path]:
@@ -109,17 +110,37 @@ def temporaries(root: Path) -> list[Path]:
 
 
 def abandoned(temporary: Path) -> bool:
-    """Whether the process that a temporary name tells of is gone; false where that cannot be told."""
-    process = temporary.name.rsplit("-", 3)[1:2]
-    if not process or not process[0].isdigit():
+    """Whether the process that a temporary name tells of is gone; false where that cannot be told.
+
+    A process is known by its number and the time it started: a number may be in use again, and in
+    containers every worker may be number 1. One that is dead and not waited for yet is gone too.
+    """
+    writer = temporary.name.rsplit("-", 3)[1:2]
+    number, _, start = writer[0].partition(".") if writer else ("", "", "")
+    if not (number.isdigit() and start.isdigit()):
         return False
+    if start == "0":  # the system does not tell when a process started
+        return not _exists(int(number))
+    return _started(int(number)) != int(start)
+
+
+def _started(process: int) -> int | None:
+    """When a living process started, in ticks since the machine did; null for a dead one, or if unknown."""
     try:
-        os.kill(int(process[0]), 0)
+        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state in "ZX" else int(fields[18])
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
     except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
         return False
-    return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def write_synced(path: Path, data: bytes) -> None:

@@ -192,7 +192,8 @@ def stop_at(point: str, nth: int) -> None:
         nonlocal seen
         seen += name == point
         if name == point and seen == nth:
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # To this very thread: another one would let it go on for a moment.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
     arm(reached)
 

@@ -81,3 +81,38 @@ def test_a_run_removes_what_its_dead_writers_left_and_nothing_else(tmp_path: Pat
     directory.clear()
     assert files.temporaries(tmp_path) == sorted([live, unknown])
     assert target.read_bytes() == b"{}"
+
+
+def test_a_writer_that_is_dead_but_not_waited_for_is_gone(tmp_path: Path) -> None:
+    killed = os.fork()
+    if killed == 0:
+        files.temporary_name(tmp_path / "x.json").write_bytes(b"half")
+        os._exit(0)
+    os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+    try:
+        assert [files.abandoned(left) for left in files.temporaries(tmp_path)] == [True]
+    finally:
+        os.waitpid(killed, 0)
+
+
+def test_a_number_in_use_again_is_another_process(tmp_path: Path) -> None:
+    mine = files.temporary_name(tmp_path / "a-file-1.2-3-4.json")
+    assert not files.abandoned(mine)
+    number, _, start = mine.name.rsplit("-", 3)[1].partition(".")
+    assert (number, start) == (str(os.getpid()), start)
+    earlier = mine.name.replace(f"{number}.{start}", f"{number}.{int(start) - 1}")
+    assert files.abandoned(mine.with_name(earlier))
+
+
+def test_where_starts_are_not_told_a_writer_is_gone_with_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_started", lambda _: None)
+    mine = files.temporary_name(tmp_path / "x.json")
+    assert ".0-" in mine.name
+    assert not files.abandoned(mine)
+    dead = os.fork()
+    if dead == 0:
+        os._exit(0)
+    os.waitpid(dead, 0)
+    assert files.abandoned(mine.with_name(mine.name.replace(f"{os.getpid()}.0", f"{dead}.0")))

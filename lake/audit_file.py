@@ -32,6 +32,14 @@ def project(url: str, run_id: str, root: Path) -> None:
     write_atomic(head_path, canonical(head))
 
 
+def is_whole(url: str, run_id: str, root: Path) -> bool:
+    """Whether `audit.jsonl` and its head file go up to the last record of the ledger, as far as they tell."""
+    with state.reader(url) as connection:
+        query = "SELECT head_seq FROM runs WHERE run_id = ?"
+        row = connection.execute(query, (run_id,)).fetchone() if connection else None
+    return row is not None and _position(root / "audit.jsonl", root / "audit_head.json")[0] == row[0]
+
+
 def _position(path: Path, head_path: Path) -> tuple[int, int]:
     """(seq, bytes) up to which the file may be trusted; (-1, 0) starts anew."""
     try:

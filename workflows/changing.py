@@ -10,7 +10,7 @@ from quantctl.contracts.records.batch import PIPELINE as BATCH_PIPELINE
 from quantctl.contracts.records.run import PROTOCOL, RunRequest
 from quantctl.contracts.records.wish import Wish
 from quantctl.lake import artifact_index, leases, state
-from quantctl.lake.audit_file import project
+from quantctl.lake.audit_file import is_whole, project
 from quantctl.lake.fault_points import reach
 from quantctl.lake.rundir import RunDirectory
 from quantctl.workflows import after, book, children, fence, lives, runs, versions
@@ -38,16 +38,20 @@ def perform(runtime: Runtime, wish: Wish) -> None:
 def check_cancellable(places: Places, run_id: str) -> RunStatus:
     """The run as it stands; one that has ended is `RUN_FINISHED` (exit 2)."""
     known = runs.require_status(places, run_id)
-    if known.state in runs.TERMINAL and not _half_cancelled(known):
+    if known.state in runs.TERMINAL and not _half_cancelled(places, known):
         raise ConfigError(
             "RUN_FINISHED", f"run {run_id} is {known.state} already", remedy=f"quantctl status {run_id}"
         )
     return known
 
 
-def _half_cancelled(known: RunStatus) -> bool:
-    """The engine gave the run up, and a kill came before its ledger was closed."""
-    return known.state == "CANCELLED" and known.closed_at is None
+def _half_cancelled(places: Places, known: RunStatus) -> bool:
+    """The engine gave the run up, and a kill came before its ledger was closed and shown."""
+    if known.state != "CANCELLED":
+        return False
+    return known.closed_at is None or not is_whole(
+        places.state_url, known.run_id, places.run_root(known.run_id)
+    )
 
 
 def cancel(runtime: Runtime, run_id: str, reason: str) -> None:
@@ -83,12 +87,12 @@ def cancel(runtime: Runtime, run_id: str, reason: str) -> None:
 
 
 def _show_cancelled(runtime: Runtime, run_id: str) -> None:
-    """Bring trace, `audit.jsonl` and the SQL surface up to the close."""
+    """Bring trace, SQL surface and, last, `audit.jsonl` up to the close."""
     request = runs.request_of(runtime.places, run_id)
     assert request is not None
     after.write_trace(runtime.places, request, lives.cancelled(runtime, request), complete=True)
-    project(runtime.places.state_url, run_id, runtime.places.run_root(run_id))
     project_run(runtime.places, run_id)
+    project(runtime.places.state_url, run_id, runtime.places.run_root(run_id))
 
 
 def _give_up(run_id: str) -> None:
@@ -190,10 +194,11 @@ def _kept(places: Places, run_id: str) -> int | None:
 
 
 def not_failed(known: RunStatus) -> QuantError:
-    """The refusal to retry what did not fail."""
+    """The refusal to retry what did not fail, or what a retry has put into the queue already."""
+    verb = "status" if known.state in runs.TERMINAL else "resume"
     return ConfigError(
         "RUN_NOT_FAILED", f"run {known.run_id} is {known.state}; only a FAILED run is retried",
-        remedy=f"quantctl status {known.run_id}",
+        remedy=f"quantctl {verb} {known.run_id}",
     )  # fmt: skip
 
 

@@ -1,8 +1,10 @@
 """The front door with the tiny pipeline, killed at a fault point or speaking another protocol.
 
 As a script it is the command line (`python wish_door.py run ...`): `DIE_AT` names the point at which it
-is killed, `DIE_AFTER` how often that is passed before (0), `SPEAK` the protocol, `HOLD` a file: while it is
-there the first stage does not end. As a module it starts that script, and looks at what it left.
+is killed, `DIE_AFTER` how often that is passed before (0). `DIE_IN` is a number of points: at the next one
+that the fulfilment of a wish passes it is killed, and tells its name. `SPEAK` is the protocol, `HOLD` a
+file: while it is there the first stage does not end. As a module it starts that script, and looks at what
+it left.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -111,6 +114,26 @@ def arm() -> None:
     if wanted is not None:
         assert wanted in fault_points.POINTS
         fault_points.arm(reached)
+    if "DIE_IN" in os.environ:
+        fault_points.arm(InsideAWish(int(os.environ["DIE_IN"])))
+
+
+class InsideAWish:
+    """Kills this process at the n-th point, from 0, that the fulfilment of its first wish passes."""
+
+    def __init__(self, nth: int) -> None:
+        self.left, self.thread = nth, 0
+
+    def __call__(self, name: str) -> None:
+        """A point is reached, in whichever thread."""
+        if name == "wish.taken" and not self.thread:
+            self.thread = threading.get_ident()
+        if self.thread != threading.get_ident():
+            return
+        if self.left == 0:
+            print(f"killed at {name}", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= 1 if name != "wish.fulfilled" else self.left + 1  # what follows is no part of it
 
 
 def hold(path: Path) -> None:

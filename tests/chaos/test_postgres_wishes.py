@@ -1,0 +1,416 @@
+"""Cancel, retry and resume over a Postgres that several workers share: killed inside a wish, and at once.
+
+Whoever fulfils a wish is killed at a point that it passes. Another worker, the asking command or the same
+command again ends what was begun, and the wish is done once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wish_door
+from harness.sampling import sampled
+
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
+SHORT = ("--set", "sleeve.direction=SHORT")  # the second stage refuses it
+WORDS = {
+    "cancel": ("cancel", "k1", "--reason", "no"), "retry": ("retry", "k1"), "resume": ("resume", "k1"),
+    "again": ("retry", "k1", "--from-stage", "tiny.double"),
+}  # fmt: skip
+ENDS = {"cancel": (0, "CANCELLED"), "retry": (3, "FAILED"), "again": (3, "FAILED"), "resume": (0, "SUCCESS")}
+
+run_words, wait_for, each_record_once = wish_door.run_words, wish_door.wait_for, wish_door.each_record_once
+
+
+class Door(wish_door.Door):
+    """Commands over one Postgres; `hired` are the workers that the test ends."""
+
+    def __init__(self, data: Path, url: str, lease: float = 2) -> None:
+        super().__init__(data, {"TV_STATE_URL": url})
+        self.lease = lease
+        self.hired: list[subprocess.Popen[str]] = []
+
+    def _command(self, words: tuple[str, ...]) -> list[str]:
+        command = super()._command(words)
+        return [*command[:2], "--set", f"orchestration.lease_seconds={self.lease}", *command[2:]]
+
+    def hire(self, lease: float | None = None, **env: str) -> subprocess.Popen[str]:
+        """A worker that serves."""
+        kept, self.lease = self.lease, lease or self.lease
+        process = self.start("worker", **env)
+        self.hired.append(process)
+        self.lease = kept
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert "serves" in line, line + str(process.communicate(timeout=10))
+        return process
+
+    def dismiss(self) -> None:
+        """Kill whoever is left."""
+        for process in self.hired:
+            process.kill()
+            process.communicate()
+
+    def rows(self, query: str, *given: Any) -> list[tuple[Any, ...]]:
+        """Rows of the state database."""
+        from quantctl.lake import state
+
+        with state.reader(self.state_url) as connection:
+            return [tuple(row) for row in connection.execute(query, given).fetchall()]
+
+    def sound(self) -> None:
+        """Assert that each record of `k1` is there once, in one chain, and that every copy of it holds."""
+        from quantctl.verification import verify_ledger
+        from quantctl.workflows.runtime import Places
+
+        records = self.records()
+        each_record_once(records)
+        assert all(later["prev_hash"] == record["hash"] for record, later in pairwise(records))
+        assert [record["type"] for record in records].count("closed") == 1 + self.reopened()
+        data = self.data
+        places = Places(data, data / "lakehouse", data / "artifacts", data / "export", self.state_url)
+        report = verify_ledger(places, "k1")
+        assert report["ok"], report["findings"]
+
+    def reopened(self) -> int:
+        """How often `k1` was begun again."""
+        return [record["code"] for record in self.records()].count("REOPENED")
+
+
+class Scene:
+    """A run before a wish, in a database and a data directory that every trial gets a copy of."""
+
+    def __init__(self, door: Door, server: Any) -> None:
+        self.door, self._server = door, server
+
+    def trial(self, root: Path) -> Door:
+        name = self.door.state_url.rsplit("/", 1)[1]
+        data = root / "data"
+        shutil.copytree(self.door.data, data, symlinks=True)
+        return Door(data, self._server._create(name))
+
+
+@pytest.fixture(scope="module")
+def scenes(postgres_server: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
+    """`cancel`: cut off in its first stage, `k0` and `kb` queued; `retry`: failed; `resume`: no run yet."""
+    lake = wish_door.tiny_door.prepared(tmp_path_factory.mktemp("lake"))
+    doors = {}
+    for name in ("cancel", "retry", "resume"):
+        root = tmp_path_factory.mktemp(name)
+        lake.copy(root)
+        doors[name] = Door(root / "data", postgres_server.database())
+    doors["cancel"].lease = 3600  # it is dead from when a trial says so
+    doors["cancel"].killed_in("tiny.double", *run_words())
+    assert doors["cancel"](*run_words("k0", "--no-wait")).returncode == 0
+    assert doors["cancel"](*run_words("kb", "--no-wait")).returncode == 0
+    assert doors["retry"](*SHORT, *run_words()).returncode == 3
+    found = {name: Scene(door, postgres_server) for name, door in doors.items()}
+    return found | {"again": found["retry"]}
+
+
+@pytest.fixture(scope="module")
+def wanted(scenes: dict[str, Scene], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """What an undisturbed wish leaves."""
+    known: dict[str, Any] = {}
+
+    def of(what: str) -> Any:
+        if what not in known:
+            door = scenes[what].trial(tmp_path_factory.mktemp(f"undisturbed-{what}"))
+            bury(door)
+            words = run_words() if what == "resume" else WORDS[what]
+            assert door(*words).returncode == ENDS[what][0]
+            door.sound()
+            known[what] = door.result()
+        return known[what]
+
+    return of
+
+
+@pytest.fixture
+def stage(scenes: dict[str, Scene], tmp_path: Path) -> Iterator[Callable[[str], Door]]:
+    """Makes a trial of a scene; its workers end with the test."""
+    doors: list[Door] = []
+
+    def make(what: str) -> Door:
+        root = tmp_path / f"trial-{len(doors)}"
+        root.mkdir()
+        doors.append(scenes[what].trial(root))
+        return doors[-1]
+
+    yield make
+    for door in doors:
+        door.dismiss()
+
+
+def bury(door: Door) -> None:
+    """Let the lease of whoever was killed in the scene end now."""
+    import psycopg
+
+    with psycopg.connect(door.state_url) as connection:
+        connection.execute("UPDATE workers SET expires = 0 WHERE worker = 'run-k1'")
+
+
+def stopped(door: Door, what: str, held: Path) -> subprocess.Popen[str]:
+    """A worker that sleeps while another one takes the wish; on waking it is alive, its lease is long."""
+    worker = door.hire(lease=3600, HOLD=str(held))
+    if what == "cancel":
+        door.wait_inside("tiny.double", "k0")
+    os.kill(worker.pid, signal.SIGSTOP)
+    return worker
+
+
+def at_work(door: Door, what: str, held: Path, **env: str) -> subprocess.Popen[str]:
+    """A worker that will take the wish, its run as the wish is to find it."""
+    if what == "cancel":  # the worker has another run, so that this one waits
+        worker = door.hire(HOLD=str(held), **env)
+        wait_for(lambda: len(door.rows("SELECT 1 FROM workflow_status WHERE status = 'ENQUEUED'")) == 0 or
+                 door.engine("k0") == "PENDING")  # fmt: skip
+        bury(door)
+        wait_for(lambda: door.engine("k1") == "ENQUEUED")
+        return worker
+    worker = door.hire(**env)
+    if what == "resume":
+        put_down(door)
+    return worker
+
+
+def put_down(door: Door) -> None:
+    """Let `k1` meet a fault, memory that is short in the second stage: it waits for a resume."""
+    assert door(*run_words("k1", "--embedded"), TINY_GREEDY="1").returncode == 5
+    found = door.rows("SELECT executor_id FROM workflow_status WHERE workflow_uuid = 'k1'")
+    assert found == [("put-down:run-k1",)]
+
+
+def trial(self, root: Path) -> Door:
+    name = self.door.state_url.rsplit("/", 1)[1]
+    data = root / "data"
+    shutil.copytree(self.door.data, data, symlinks=True)
+    return Door(data, self._server._create(name))
+
+
+@pytest.fixture(scope="module")
+def scenes(postgres_server: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
+    """`cancel`: cut off in its first stage, `k0` and `kb` queued; `retry`: failed; `resume`: no run yet."""
+    lake = wish_door.tiny_door.prepared(tmp_path_factory.mktemp("lake"))
+    doors = {}
+    for name in ("cancel", "retry", "resume"):
+        root = tmp_path_factory.mktemp(name)
+        lake.copy(root)
+        doors[name] = Door(root / "data", postgres_server.database())
+    doors["cancel"].lease = 3600  # it is dead from when a trial says so
+    doors["cancel"].killed_in("tiny.double", *run_words())
+    assert doors["cancel"](*run_words("k0", "--no-wait")).returncode == 0
+    assert doors["cancel"](*run_words("kb", "--no-wait")).returncode == 0
+    assert doors["retry"](*SHORT, *run_words()).returncode == 3
+    found = {name: Scene(door, postgres_server) for name, door in doors.items()}
+    return found | {"again": found["retry"]}
+
+
+@pytest.fixture(scope="module")
+def wanted(scenes: dict[str, Scene], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """What an undisturbed wish leaves."""
+    known: dict[str, Any] = {}
+
+    def of(what: str) -> Any:
+        if what not in known:
+            door = scenes[what].trial(tmp_path_factory.mktemp(f"undisturbed-{what}"))
+            bury(door)
+            words = run_words() if what == "resume" else WORDS[what]
+            assert door(*words).returncode == ENDS[what][0]
+            door.sound()
+            known[what] = door.result()
+        return known[what]
+
+    return of
+
+
+@pytest.fixture
+def stage(scenes: dict[str, Scene], tmp_path: Path) -> Iterator[Callable[[str], Door]]:
+    """Makes a trial of a scene; its workers end with the test."""
+    doors: list[Door] = []
+
+    def make(what: str) -> Door:
+        root = tmp_path / f"trial-{len(doors)}"
+        root.mkdir()
+        doors.append(scenes[what].trial(root))
+        return doors[-1]
+
+    yield make
+    for door in doors:
+        door.dismiss()
+
+
+def bury(door: Door) -> None:
+    """Let the lease of whoever was killed in the scene end now."""
+    import psycopg
+
+    with psycopg.connect(door.state_url) as connection:
+        connection.execute("UPDATE workers SET expires = 0 WHERE worker = 'run-k1'")
+
+
+def stopped(door: Door, what: str, held: Path) -> subprocess.Popen[str]:
+    """A worker that sleeps while another one takes the wish; on waking it is alive, its lease is long."""
+    worker = door.hire(lease=3600, HOLD=str(held))
+    if what == "cancel":
+        door.wait_inside("tiny.double", "k0")
+    os.kill(worker.pid, signal.SIGSTOP)
+    return worker
+
+
+def at_work(door: Door, what: str, held: Path, **env: str) -> subprocess.Popen[str]:
+    """A worker that will take the wish, its run as the wish is to find it."""
+    if what == "cancel":  # the worker has another run, so that this one waits
+        worker = door.hire(HOLD=str(held), **env)
+        wait_for(lambda: len(door.rows("SELECT 1 FROM workflow_status WHERE status = 'ENQUEUED'")) == 0 or
+                 door.engine("k0") == "PENDING")  # fmt: skip
+        bury(door)
+        wait_for(lambda: door.engine("k1") == "ENQUEUED")
+        return worker
+    if what != "resume":
+        return door.hire(**env)
+    worker = door.hire(TINY_GREEDY="1", **env)  # its memory is short in the second stage
+    assert door(*run_words("k1", "--no-wait")).returncode == 0
+    wait_for(lambda: put_down(door))
+    return worker
+
+
+def put_down(door: Door) -> bool:
+    """Whether `k1` met a fault, and waits for a resume."""
+    found = door.rows("SELECT executor_id FROM workflow_status WHERE workflow_uuid = 'k1'")
+    return bool(found) and str(found[0][0]).startswith("put-down:")
+
+
+def trial(door: Door, what: str, who: str, held: Path, **env: str) -> str | None:
+    """A wish whose worker is killed where `env` says, ended by `who`; the point, null where it lived.
+
+    who : `another` worker, the asking `command` once the lease is over, or the command `again`
+    """
+    other = stopped(door, what, held) if who == "another" else None
+    worker = at_work(door, what, held, **env)
+    asking = door.start(*WORDS[what], "--json")
+    wait_for(lambda: worker.poll() is not None or "SUCCESS" in door.wishes())
+    if worker.poll() is None:
+        return None
+    assert worker.poll() == -signal.SIGKILL
+    if other is not None:
+        os.kill(other.pid, signal.SIGCONT)
+    if who == "again":
+        asking.kill()
+        asking.communicate()
+        repeated(door, what)
+    else:
+        out, err = asking.communicate(timeout=120)
+        ended(door, what, asking.returncode, out, err)
+    assert worker.stdout is not None
+    return env.get("DIE_AT") or worker.stdout.read().rpartition("killed at ")[2].strip()
+
+
+def ended(door: Door, what: str, exit_code: int, out: str, err: str) -> None:
+    """Assert that the command told how the run came to its end."""
+    code, state = ENDS[what]
+    assert exit_code == code, out + err
+    told = json.loads(out)
+    assert told["error"]["code"] == "ISOLATION_INPUT_MISSING" if code else told["data"]["state"] == state
+    assert door.engine("k1") == {"FAILED": "ERROR"}.get(state, state)
+
+
+def repeated(door: Door, what: str) -> None:
+    """Give the same command again: it ends what was begun, or says truly that it is behind."""
+    done = door(*WORDS[what], "--json")
+    if done.returncode == 2:
+        error = json.loads(done.stdout)["error"]
+        if what == "cancel":  # nothing is left to do
+            assert error["code"] == "RUN_FINISHED", done.stderr
+            return
+        assert (error["code"], error["remedy"]) == ("RUN_NOT_FAILED", "quantctl resume k1"), done.stderr
+        done = door("resume", "k1", "--json")
+    ended(door, what, done.returncode, done.stdout, done.stderr)
+
+
+def assert_wished_once(door: Door, what: str, who: str, wanted: Callable[[str], Any]) -> None:
+    """The same bytes and records as when nothing had happened, and nothing that would be done later."""
+    door.sound()
+    assert door.result() == wanted(what)
+    if who == "again":  # what the dead worker left of the first wish comes to nothing
+        door.hire()
+        wait_for(lambda: not {"PENDING", "ENQUEUED"} & set(door.wishes()))
+        assert door.result() == wanted(what)
+    assert door.reopened() == (what in ("retry", "again"))
+
+
+@pytest.mark.parametrize(
+    ("what", "who", "point"),
+    sampled([
+        *((what, who, "every") for what in WORDS for who in ("another", "command", "again")),
+        ("cancel", "command", "cancel.given_up"), ("retry", "another", "retry.aside"),
+        ("resume", "another", "wish.fulfilled"), ("cancel", "again", "cancel.closed"),
+        ("retry", "again", "retry.rewound"),
+    ], [
+        ("cancel", "command", "cancel.given_up"), ("retry", "another", "retry.aside"),
+        ("cancel", "again", "cancel.closed"),
+    ]),
+)  # fmt: skip
+def test_a_wish_whose_worker_is_killed_is_done_once(
+    stage: Callable[[str], Door],
+    wanted: Callable[[str], Any],
+    tmp_path: Path,
+    what: str,
+    who: str,
+    point: str,
+) -> None:
+    killed = []
+    while True:
+        held = tmp_path / f"held-{len(killed)}"
+        held.touch()
+        door = stage(what)
+        env = {"DIE_IN": str(len(killed))} if point == "every" else {"DIE_AT": point}
+        found = trial(door, what, who, held, **env)
+        if found is None:
+            break
+        assert_wished_once(door, what, who, wanted)
+        killed.append(found)
+        door.dismiss()
+        if point != "every":
+            break
+    assert killed[-1] == "wish.fulfilled" if point == "every" else killed == [point]
+    print(f"{what}, ended by {who}: killed at {', '.join(killed)}")
+
+
+@pytest.mark.parametrize("what", sampled(["cancel", "retry", "resume", "again"], ["retry"]))
+def test_of_two_wishes_at_once_under_two_workers_one_takes_effect(
+    stage: Callable[[str], Door], wanted: Callable[[str], Any], tmp_path: Path, what: str
+) -> None:
+    """Both wishes lie in the queue before either worker may take one."""
+    door, held = stage(what), tmp_path / "held"
+    held.touch()
+    door.lease = 3600
+    workers = [door.hire(HOLD=str(held)) for _ in range(2)]
+    if what == "cancel":
+        for run_id in ("k0", "kb"):
+            door.wait_inside("tiny.double", run_id)
+        bury(door)
+        wait_for(lambda: door.engine("k1") == "ENQUEUED")
+    if what == "resume":
+        put_down(door)
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGSTOP)
+    asking = [door.start(*WORDS[what], "--json") for _ in range(2)]
+    wait_for(lambda: door.wishes() == ["ENQUEUED"] * 2)
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGCONT)
+    wait_for(lambda: door.wishes() == ["SUCCESS"] * 2)
+    held.unlink()
+    for process in asking:
+        out, err = process.communicate(timeout=120)
+        ended(door, what, process.returncode, out, err)
+    assert_wished_once(door, what, "both", wanted)
+    assert [worker.poll() for worker in workers] == [None, None]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantctl.contracts.settings.allocation import HrpSettings
-from quantctl.steps.l2_selection.ward import ward_rows
+from quantctl.steps.l4_allocation.kernels.linkages import condensed_root, linked
 
 Array = NDArray[np.float64]
 
@@ -57,17 +57,16 @@ def _between_columns(distance: Array) -> Array:
 def grow(squared: Array, options: HrpSettings) -> Tree:
     """The tree over squared distances, which are overwritten.
 
-    Ward is our own kernel with its fixed tie rule; the other linkages and the optimal order are SciPy's,
-    imported only for them. O(N²), `average` and `complete` too; the optimal order costs O(N³) at worst.
+    Ward's ties follow our own fixed rule. The optimal leaf order is SciPy's, imported only for it, and
+    costs O(N³) at worst; all else O(N²).
     """
-    if options.linkage == "ward" and options.leaf_order == "dendrogram":
-        linkage = ward_rows(squared)
-        return Tree(linkage, leaves(linkage))
-    from scipy.cluster import hierarchy
+    if options.leaf_order == "dendrogram":
+        linkage = linked(squared, options.linkage)
+    else:
+        from scipy.cluster import hierarchy
 
-    condensed = np.sqrt(np.concatenate([squared[row, row + 1 :] for row in range(len(squared) - 1)]))
-    optimal = options.leaf_order == "optimal"
-    linkage = np.asarray(hierarchy.linkage(condensed, options.linkage, optimal_ordering=optimal))
+        condensed = condensed_root(squared)
+        linkage = np.asarray(hierarchy.linkage(condensed, options.linkage, optimal_ordering=True))
     return Tree(linkage, leaves(linkage))
 
 

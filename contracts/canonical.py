@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 import rfc8785
@@ -17,66 +17,92 @@ import rfc8785
 from quantctl.contracts.errors import ContractError, InternalError
 
 SAFE_INTEGER = 2**53 - 1
-_WORDS = {None: "null", True: "true", False: "false"}
+_PLAIN = (1e-4, 1e16)  # sizes of floats that Python and ECMAScript write alike, but for a last ".0"
 _text = json.encoder.encode_basestring  # escapes what RFC 8785 escapes, in its way
 
 
 def canonical(value: Any) -> bytes:
     """Canonical bytes of a JSON-able value; raises `ARTIFACT_NONFINITE` on NaN or infinity."""
-    parts: list[str] = []
-    _emit(value, "$", parts.append)
     try:
-        return "".join(parts).encode()
+        return _form(value).encode()
     except UnicodeEncodeError as problem:
         raise InternalError("ARTIFACT_NONFINITE", f"value is not canonical JSON: {problem}") from None
+    except _FormlessError:  # where it lies is only looked for now
+        where, message = next(_formless(value, "$"))
+        raise InternalError("ARTIFACT_NONFINITE", message, where=where) from None
 
 
-def _emit(value: Any, where: str, emit: Callable[[str], None]) -> None:
+class _FormlessError(Exception):
+    """A value has no JSON form."""
+
+
+def _form(value: Any) -> str:
+    kind = type(value)
+    if kind is str:
+        return _text(value)
+    if kind is dict:
+        return "{" + ",".join([f"{_text(key)}:{_form(value[key])}" for key in _ordered(value)]) + "}"
+    if kind is list or kind is tuple:
+        return "[" + ",".join([_form(item) for item in value]) + "]"
+    if value is None:
+        return "null"
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is int:
+        return f"{value:d}" if -SAFE_INTEGER <= value <= SAFE_INTEGER else f'"{value:d}"'
+    if kind is float:
+        return _number(value)
+    return _form(_base(value))
+
+
+def _base(value: Any) -> Any:
+    """A value of a derived type (an enumeration, a frozen mapping, a NumPy float) as JSON's own type."""
     if isinstance(value, str):
-        emit(_text(value))
-    elif value is None or isinstance(value, bool):
-        emit(_WORDS[value])
-    elif isinstance(value, int):
-        emit(f"{value:d}" if -SAFE_INTEGER <= value <= SAFE_INTEGER else f'"{value:d}"')
-    elif isinstance(value, float):
-        emit(_number(value, where))
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    raise _FormlessError
+
+
+def _number(value: float) -> str:
+    """ECMAScript's shortest form."""
+    if _PLAIN[0] <= abs(value) < _PLAIN[1]:
+        text = repr(value)
+        return text[:-2] if text.endswith(".0") else text
+    if not math.isfinite(value):
+        raise _FormlessError
+    return rfc8785.dumps(value).decode()
+
+
+def _ordered(value: Mapping[Any, Any]) -> list[str]:
+    """Keys by UTF-16 code units, which for ASCII is the order of characters."""
+    try:
+        if all(map(str.isascii, value)):
+            return sorted(value)
+        return sorted(value, key=lambda key: key.encode("utf-16be", "surrogatepass"))
+    except TypeError:
+        raise _FormlessError from None
+
+
+def _formless(value: Any, where: str) -> Iterator[tuple[str, str]]:
+    """(where, what) of each value that has no JSON form."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield where, f"{value} has no JSON form; an undefined number is null with a typed reason"
     elif isinstance(value, Mapping):
-        keys = _ordered(value, where)
-        for place, key in enumerate(keys):
-            emit(f"{',' if place else '{'}{_text(key)}:")
-            _emit(value[key], f"{where}.{key}", emit)
-        emit("}" if keys else "{}")
+        yield from ((where, f"key {key!r} is not a string") for key in value if not isinstance(key, str))
+        for key in sorted(value):
+            yield from _formless(value[key], f"{where}.{key}")
     elif isinstance(value, (list, tuple)):
         for place, item in enumerate(value):
-            emit("," if place else "[")
-            _emit(item, f"{where}[{place}]", emit)
-        emit("]" if value else "[]")
-    else:
-        raise InternalError("ARTIFACT_NONFINITE", f"{type(value).__name__} has no JSON form", where=where)
-
-
-def _number(value: float, where: str) -> str:
-    """ECMAScript's shortest form."""
-    if not math.isfinite(value):
-        raise InternalError(
-            "ARTIFACT_NONFINITE",
-            f"{value} has no JSON form; an undefined number is null with a typed reason",
-            where=where,
-        )
-    return rfc8785.dumps(float(value)).decode()
-
-
-def _ordered(value: Mapping[Any, Any], where: str) -> list[str]:
-    """Keys by UTF-16 code units, which for ASCII is the order of characters."""
-    keys = [_key(key, where) for key in value]
-    plain = all(map(str.isascii, keys))
-    return sorted(keys) if plain else sorted(keys, key=lambda key: key.encode("utf-16be", "surrogatepass"))
-
-
-def _key(key: Any, where: str) -> str:
-    if not isinstance(key, str):
-        raise InternalError("ARTIFACT_NONFINITE", f"key {key!r} is not a string", where=where)
-    return key
+            yield from _formless(item, f"{where}[{place}]")
+    elif not (value is None or isinstance(value, (str, int, float))):
+        yield where, f"{type(value).__name__} has no JSON form"
 
 
 def _integer(text: str) -> int | float:

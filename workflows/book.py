@@ -25,7 +25,6 @@ def genesis(sql: Session | Connection, request: RunRequest) -> int:
 
     if ledger.head(sql, request.run_id) is not None:
         return 0
-    manifest = request.manifest()
     head = ledger.begin(request.run_id, request.profile, request.trace_id)
     sql.execute(text(_NEW_RUN), {
         "run_id": request.run_id, "profile": request.profile, "pipeline": request.pipeline,
@@ -33,7 +32,7 @@ def genesis(sql: Session | Connection, request: RunRequest) -> int:
         "created_at": request.created_at, "hash": head.hash,
     })  # fmt: skip
     data = {
-        "manifest_sha256": manifest["manifest_sha256"],
+        "manifest_sha256": request.manifest_sha256,
         "pipeline": request.pipeline,
         "stages": request.stages,
         "code": request.code.model_dump(),

@@ -101,7 +101,7 @@ class Session:
     def hash_of(self, name: str) -> str | None:
         """sha256 by which everything refers to an artifact, or null where it is absent."""
         if name == "resolved_manifest":
-            return str(self.request.manifest()["manifest_sha256"])
+            return self.request.manifest_sha256
         if name == "audit_ledger":
             return str(self.body_chain()["body_chain"])
         known = self.artifacts.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,6 +80,16 @@ class RunRequest(BaseModel):
 
     def manifest(self) -> dict[str, Any]:
         """The resolved manifest: this request, plus the hash by which everything refers to it."""
+        return self._pinned() | {
+            "manifest_sha256": self.manifest_sha256, "created_at": self.created_at, "replay": self.replay,
+        }  # fmt: skip
+
+    @functools.cached_property
+    def manifest_sha256(self) -> str:
+        """The hash by which everything refers to the manifest."""
+        return manifest_hash(self._pinned())
+
+    def _pinned(self) -> dict[str, Any]:
         body: dict[str, Any] = {
             "schema_version": 1,
             "run_id": self.run_id,
@@ -100,8 +111,7 @@ class RunRequest(BaseModel):
         }
         if self.forked_from is not None:
             body["forked_from"] = self.forked_from.model_dump()
-        made = {"manifest_sha256": manifest_hash(body), "created_at": self.created_at, "replay": self.replay}
-        return body | made
+        return body
 
     def facts(self, attempt: int) -> RunFacts:
         """What pure functions may know of this run."""
@@ -112,7 +122,7 @@ class RunRequest(BaseModel):
             pipeline=self.pipeline,
             as_of=self.as_of,
             snapshot=str(self.snapshot.get("id", "")),
-            manifest_sha256=self.manifest()["manifest_sha256"],
+            manifest_sha256=self.manifest_sha256,
             annualisation=self.annualisation,
             code_version=self.code.version,
             attempt=attempt,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from quantctl.lake import state
-from quantctl.workflows import runs
+from quantctl.workflows import children
 from quantctl.workflows.runtime import Places
 
 
@@ -36,14 +36,13 @@ class Progress:
 
 def planned(places: Places, parent: str) -> int:
     """How many children a batch is to have; 0 for a run that is none."""
-    request = runs.request_of(places, parent)
-    return len(request.arguments.get("children", ())) if request is not None else 0
+    return len(children.ids(places, parent))
 
 
 def progress(places: Places, parent: str, total: int) -> Progress:
     """Where the `total` children of a batch stand now."""
     try:
-        states = [child.state.lower() for child in runs.children(places, parent)]
+        states = [child.state.lower() for child in children.begun(places, parent)]
     except state.TablesMissing:
         states = []
     names = ("failed", "cancelled", "running", "queued", "interrupted")

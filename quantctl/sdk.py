@@ -17,7 +17,7 @@ from quantctl.lake.rundir import RunDirectory, require_run
 from quantctl.operation import Operation
 from quantctl.run_results import RunResult, result_of
 from quantctl.settings import Overrides, Resolved, resolve
-from quantctl.workflows import runs
+from quantctl.workflows import children, runs
 from quantctl.workflows.runs import RunStatus
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class QuantSDK(Operation):
 
     def children(self, run_id: str) -> list[RunStatus]:
         """The children of a batch that have begun, by id."""
-        return runs.children(self.places, run_id)
+        return children.begun(self.places, run_id)
 
     def resume(self, run_id: str, *, adopt_version: bool = False) -> RunResult:
         """Continue an interrupted run; a finished one is returned as it is.
@@ -212,14 +212,19 @@ class QuantSDK(Operation):
         pipeline: str | None = None,
         state: str | None = None,
         since: str | None = None,
+        parent: str | None = None,
     ) -> list[RunStatus]:
-        """The newest runs first.
+        """The newest runs first; children of one batch by id.
 
         state : one of the states, or `OPEN` for all that have not ended; since : UTC date or time of creation
+        parent : only the children of this batch that have begun; `RUN_NOT_FOUND` for an unknown one
         """
+        if parent is not None:
+            runs.require_status(self.places, parent)
         return runs.statuses(
-            self.places, limit=limit, profile=profile, pipeline=pipeline, state=state, since=since
-        )
+            self.places, limit=limit, profile=profile, pipeline=pipeline, state=state, since=since,
+            among=None if parent is None else children.ids(self.places, parent),
+        )  # fmt: skip
 
     def result(self, found: RunStatus) -> RunResult:
         """A status with the gates and artifacts that its ledger names."""

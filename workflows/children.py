@@ -9,18 +9,25 @@ from typing import TYPE_CHECKING, Any
 from quantctl.contracts.canonical import parse_strict
 from quantctl.contracts.ids import check_run_id, trace_id_of
 from quantctl.contracts.ledger_chain import body_chain
-from quantctl.contracts.records.batch import CHILD_CLOSED, CHILD_SKIPPED, STAGE, BatchArguments, Child
+from quantctl.contracts.records.batch import (
+    CHILD_CLOSED,
+    CHILD_SKIPPED,
+    PIPELINE,
+    STAGE,
+    BatchArguments,
+    Child,
+)
 from quantctl.contracts.records.run import RunRequest, run_command
 from quantctl.lake import leases, ledger, state
 from quantctl.lake.ledger import Draft
-from quantctl.workflows import book
+from quantctl.workflows import book, runs
+from quantctl.workflows.runs import TERMINAL, RunStatus
 from quantctl.workflows.runtime import Places
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-TERMINAL = ("SUCCESS", "FAILED", "CANCELLED")
 WEIGHTS = "portfolio_flattened"
 
 
@@ -98,30 +105,41 @@ def standing(places: Places, run_id: str) -> Standing:
     return Standing(done and closed, done and not closed, executor, fault)
 
 
+def ids(places: Places, parent: str) -> list[str]:
+    """Ids of the children that a batch is to have, in order; none for another run.
+
+    A child may have begun as a run of its own, so it is known by its id, not by who began it.
+    """
+    request = runs.request_of(places, check_run_id(parent))
+    if request is None or request.pipeline != PIPELINE:
+        return []
+    return [child_id(parent, child["suffix"]) for child in request.arguments["children"]]
+
+
+def begun(places: Places, parent: str) -> list[RunStatus]:
+    """The children of a batch that have begun, by id."""
+    return runs.statuses_of(places, ids(places, parent))
+
+
 def unfinished(places: Places, parent: str) -> list[str]:
-    """Children of a run that the engine is not done with, by id."""
-    with state.reader(places.state_url) as connection:
-        rows = connection.execute(
-            "SELECT workflow_uuid FROM workflow_status WHERE parent_workflow_id = ?"
-            " AND status NOT IN ('SUCCESS', 'ERROR', 'CANCELLED') ORDER BY workflow_uuid",
-            (parent,),
-        ).fetchall() if connection else []  # fmt: skip
-    return [str(row[0]) for row in rows]
+    """Children of a run that have begun and not ended, by id."""
+    return [child.run_id for child in begun(places, parent) if child.state not in TERMINAL]
 
 
 def failed_as_booked(places: Places, parent: str) -> list[tuple[str, int]]:
     """(child, attempt) of the children that failed and did not go on since the parent booked that."""
+    failed = [child for child in begun(places, parent) if child.state == "FAILED"]
     with state.reader(places.state_url) as connection:
         if connection is None:
             return []
-        heads = booked_heads(connection, parent)
-        rows = connection.execute(
-            "SELECT r.run_id, r.attempt, r.head_hash FROM workflow_status w JOIN runs r"
-            " ON r.run_id = w.workflow_uuid WHERE w.parent_workflow_id = ? AND w.status = 'ERROR'"
-            " AND r.state = 'FAILED' ORDER BY r.run_id",
-            (parent,),
-        ).fetchall()
-    return [(row["run_id"], row["attempt"]) for row in rows if heads.get(row["run_id"]) == row["head_hash"]]
+        booked = booked_heads(connection, parent)
+        behind = [child for child in failed if booked.get(child.run_id) == _head(connection, child.run_id)]
+    return [(child.run_id, child.attempt) for child in behind]
+
+
+def _head(connection: state.Reader, run_id: str) -> str:
+    row = connection.execute("SELECT head_hash FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    return str(row[0]) if row else ""
 
 
 def booked_heads(connection: state.Reader, parent: str, before_attempt: int | None = None) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ class RunStatus:
 
     state : QUEUED RUNNING INTERRUPTED SUCCESS FAILED CANCELLED
     worker : the live worker that executes it
+    parent : the batch that began it, if one did
     exit_code : of a finished run; 5 for an interrupted one; null while it waits or runs
     """
 
@@ -43,11 +45,12 @@ class RunStatus:
     closed_at: str | None
     as_of: str | None
     snapshot: str | None
+    parent: str | None = None
 
 
 _STATUS = """
 SELECT w.workflow_uuid AS run_id, w.status AS engine, w.executor_id AS executor,
-       CASE WHEN r.run_id IS NULL THEN
+       w.parent_workflow_id AS parent, CASE WHEN r.run_id IS NULL THEN
          (SELECT i.inputs FROM workflow_input i WHERE i.workflow_uuid = w.workflow_uuid) END AS inputs,
        r.profile, r.pipeline, r.state, r.stage, r.attempt, r.exit_code, r.code, r.message,
        r.created_at, r.closed_at, r.as_of, r.snapshot, r.head_seq
@@ -80,12 +83,16 @@ def statuses(
     pipeline: str | None = None,
     state: str | None = None,
     since: str | None = None,
+    among: Sequence[str] | None = None,
 ) -> list[RunStatus]:
     """The newest runs first.
 
     state : one of the states, or `OPEN` for all that have not ended; since : UTC date or time of creation
+    among : only runs of these ids, and by id
     """
     wanted = {"profile": profile, "pipeline": pipeline}
+    if among is not None:
+        return [run for run in statuses_of(places, among) if _is_wanted(run, wanted, state, since)][:limit]
     conditions, given = _conditions(wanted, state, since)
     found: list[RunStatus] = []
     for page in itertools.count():
@@ -117,10 +124,14 @@ def _is_wanted(run: RunStatus, wanted: dict[str, str | None], state: str | None,
     return told and (since is None or run.created_at >= since)
 
 
-def children(places: Places, parent: str) -> list[RunStatus]:
-    """The children of a batch that have begun, by id."""
-    check_run_id(parent)
-    return _statuses(places, " AND w.parent_workflow_id = ? ORDER BY w.workflow_uuid", (parent,))
+def statuses_of(places: Places, ids: Sequence[str]) -> list[RunStatus]:
+    """Those of the runs that are known, by id."""
+    found: list[RunStatus] = []
+    for first in range(0, len(ids), PAGE):
+        page = tuple(sorted(ids)[first : first + PAGE])
+        marks = ", ".join("?" * len(page))
+        found += _statuses(places, f" AND w.workflow_uuid IN ({marks}) ORDER BY w.workflow_uuid", page)
+    return found
 
 
 def _statuses(places: Places, tail: str, arguments: tuple[Any, ...]) -> list[RunStatus]:
@@ -154,6 +165,7 @@ def _status(row: state.Row, live: frozenset[str]) -> RunStatus:
         closed_at=row["closed_at"],
         as_of=row["as_of"] or (request.as_of if request else None),
         snapshot=row["snapshot"],
+        parent=row["parent"],
     )
 
 

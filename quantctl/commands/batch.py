@@ -13,6 +13,7 @@ from quantctl.invocation import invocation
 from quantctl.options import Json, RunId, Snapshot
 from quantctl.output import emit, table
 from quantctl.session import reading, running
+from quantctl.workflows.runs import statuses_of
 
 app = typer.Typer()
 
@@ -81,7 +82,8 @@ def _plan(ctx: typer.Context, wanted: Wanted, as_json: bool) -> int:
     rows: list[dict[str, Any]] = [
         child | {"run_id": f"{request.run_id}-{child['suffix']}"} for child in request.arguments["children"]
     ]
-    known = {run.run_id: run.state for run in sdk.children(request.run_id)}
+    ids = [row["run_id"] for row in rows]
+    known = {run.run_id: run.state for run in statuses_of(sdk.places, ids)}
     for row in rows:
         row["state"] = known.get(row["run_id"], "new")
     facts = {"run_id": request.run_id, "pipeline": wanted.pipeline, "snapshot": request.snapshot["id"],

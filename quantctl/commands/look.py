@@ -20,6 +20,8 @@ from quantctl.workflows.runs import TERMINAL, RunStatus
 app = typer.Typer()
 
 CONFLICTS = "infeasibility"
+LISTED = 20  # runs that `list` shows unless told how many
+ALL_CHILDREN = 100_000
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -52,14 +54,22 @@ def list_runs(
     profile: Annotated[str | None, typer.Option("--profile", help="Only this profile.")] = None,
     state: Annotated[str | None, typer.Option("--state", help="Only this state.")] = None,
     pipeline: Annotated[str | None, typer.Option("--pipeline", help="Only this pipeline.")] = None,
-    limit: Limit = 20,
+    parent: Annotated[
+        str | None, typer.Option("--parent", help="Only the children of this batch, by id.")
+    ] = None,
+    limit: Limit = None,
     since: Since = None,
     as_json: Json = False,
 ) -> int:
-    """Runs, newest first."""
+    """Runs, newest first: 20 of them unless you say how many.
+
+    With --parent all children of a batch that have begun, by id; so `--parent BATCH --state failed` is
+    what a batch failed for.
+    """
     found = reading(ctx).runs(
-        limit=limit or 20, profile=profile, pipeline=pipeline, state=state and state.upper(), since=since
-    )
+        limit=limit or (LISTED if parent is None else ALL_CHILDREN), profile=profile, pipeline=pipeline,
+        state=state and state.upper(), since=since, parent=parent,
+    )  # fmt: skip
     emit("runs", [run.__dict__ for run in found], _runs_table(found), as_json=as_json)
     return 0
 

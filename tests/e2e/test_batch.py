@@ -70,6 +70,22 @@ def test_status_and_list_show_parent_and_children(door: Door) -> None:
     assert "6 of 6: 6 succeeded" in shown.stdout and "data/batch.json" in shown.stdout
 
 
+def test_list_shows_the_children_of_one_batch_in_their_order(door: Door) -> None:
+    words = ("list", "--parent", "b1")
+    listed = data_of(door(*words, "--json"))
+    assert [run["run_id"] for run in listed] == fan.children(door)
+    assert {run["parent"] for run in listed} == {"b1"}
+    assert door("status", "b1", "--json").stdout.count('"parent": null') == 1
+    first = data_of(door(*words, "--limit", "2", "--state", "success", "--json"))
+    assert [run["run_id"] for run in first] == fan.children(door)[:2]
+    assert data_of(door(*words, "--state", "failed", "--json")) == []
+    assert data_of(door("list", "--parent", "b1-20230201", "--json")) == []  # it is no batch
+    table = door(*words).stdout.splitlines()
+    assert len(table) == 2 + 6 and table[2].startswith("b1-20230201 ")
+    refused(door("list", "--parent", "b9", "--json"), "RUN_NOT_FOUND", 3)
+    refused(door("list", "--parent", "../b1", "--json"), "RUN_ID_INVALID")
+
+
 def test_sql_anchors_the_head_of_every_child(door: Door) -> None:
     query = (
         "SELECT c.child, c.suffix, c.state FROM children c JOIN runs r ON r.run_id = c.child"
@@ -128,6 +144,24 @@ def test_a_child_that_is_another_run_is_a_conflict(door: Door) -> None:
     assert "c1-20230201" in error["message"] and fan.state_of(door, "c1") == "none"
 
 
+def test_runs_that_were_there_before_are_children_like_the_others(door: Door) -> None:
+    """A batch counts, retries and verifies them, though it did not begin them."""
+    alone = ("run", "--profile", fan.PROFILE, "--pipeline", "tiny.full", "--as-of")
+    assert door(*alone, "2023-02-01", "--run-id", "d1-20230201").returncode == 0
+    assert door(*alone, "2023-02-02", "--run-id", "d1-20230202", TINY_FAILS="1").returncode == 3
+    words = ("batch", "--profile", fan.PROFILE, "--pipeline", "tiny.full", "--run-id", "d1")
+    dates = ("--from", "2023-02-01", "--to", "2023-02-03")
+    plan = data_of(door(*words, *dates, "--plan", "--json"))
+    assert [child["state"] for child in plan["children"]] == ["SUCCESS", "FAILED", "new"]
+    assert door(*words, *dates).returncode == 3
+    found = data_of(door("status", "d1", "--json"))["children"]
+    assert (found["succeeded"], found["failed"], found["waiting"]) == (2, 1, 0)
+    assert door("retry", "d1").returncode == 0
+    assert fan.artifact(door, "d1")["succeeded"] == 3
+    verified = data_of(door("ledger", "verify", "d1", "--recursive", "--json"))
+    assert [report["run_id"] for report in verified] == ["d1", *fan.children(door, "d1")]
+
+
 def test_a_batch_is_no_pipeline_of_run(door: Door) -> None:
     refused(door("run", "--profile", fan.PROFILE, "--pipeline", "batch.full", "--json"), "PIPELINE_UNKNOWN")
 
@@ -174,6 +208,9 @@ def test_the_sdk_runs_a_batch_and_loads_its_record(door: Door, monkeypatch: pyte
     found = sdk.batch([fan.PROFILE], as_of=("2023-03-01", "2023-03-02"), pipeline="tiny.full", run_id="s1")
     assert (found.state, found.children.succeeded) == ("SUCCESS", 2)
     assert [child.suffix for child in sdk.load_artifact("s1", "batch").children] == ["20230301", "20230302"]
+    assert [(run.run_id, run.as_of) for run in sdk.runs(parent="s1")] == [
+        ("s1-20230301", "2023-03-01"), ("s1-20230302", "2023-03-02"),
+    ]  # fmt: skip
 
 
 def whole_copy(door: Door, root: Path) -> Door:

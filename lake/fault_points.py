@@ -48,6 +48,7 @@ POINTS: dict[str, str] = {
     "retry.rewound": "a failed run is in the queue again",
     "child.begun": "a child of a batch is in its queue",
     "adopt.booked": "a run is adopted from another protocol, nobody has taken it up",
+    "installation.named": "a data directory has its id, no state database belongs to it yet",
     "engine.launching": "the tables are there and the worker is signed in, the engine starts",
     "engine.launched": "the engine has started, and recovers what bears the worker's name",
     "run.enqueued": "a run is in the queue, nobody has taken it up",

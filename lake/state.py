@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from quantctl.contracts.errors import ConfigError
+from quantctl.contracts.errors import ConfigError, StateUnreachable
 from quantctl.lake import state_postgres, state_sqlite
 from quantctl.lake.state_faults import TablesMissing
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 __all__ = [
-    "DDL", "Reader", "Row", "TablesMissing", "booking", "default_url", "display", "durability",
+    "DDL", "Reader", "Row", "TablesMissing", "default_url", "display", "durability", "fault_of", "faults",
     "is_conflict", "is_postgres", "normal", "open_engine", "reader", "sqlite_path", "tables_missing",
 ]  # fmt: skip
 
@@ -64,11 +64,13 @@ DDL = (
         run_id TEXT NOT NULL, seq INTEGER NOT NULL, channel TEXT NOT NULL, facts TEXT NOT NULL,
         means TEXT NOT NULL, state TEXT NOT NULL, tries INTEGER NOT NULL, due TEXT NOT NULL,
         sent_at TEXT, problem TEXT, PRIMARY KEY (run_id, seq, channel))""",
+    """CREATE TABLE IF NOT EXISTS installation (
+        one INTEGER PRIMARY KEY, id TEXT NOT NULL, since TEXT NOT NULL)""",
     "CREATE INDEX IF NOT EXISTS runs_by_time ON runs (created_at)",
     "CREATE INDEX IF NOT EXISTS ledger_by_type ON run_ledger (type, run_id)",
 )
 
-_booking: ContextVar[str | None] = ContextVar("booking", default=None)
+_telling: ContextVar[str | None] = ContextVar("telling", default=None)
 
 
 class Row(Protocol):
@@ -150,27 +152,37 @@ def open_engine(url: str) -> Engine:
     import sqlalchemy as sa
 
     engine: Engine = _kind(url).open_engine(url, DDL)
-    sa.event.listen(engine, "handle_error", _unrecorded)
+    sa.event.listen(engine, "handle_error", _at_once)
     return engine
 
 
 @contextmanager
-def booking(url: str) -> Iterator[None]:
+def faults(url: str) -> Iterator[None]:
     """Inside, a fault of disk or server below the database is `STATE_UNREACHABLE` at once, also at commit.
 
-    As an ordinary exception the workflow engine would checkpoint it, and every resume would replay it.
+    As an ordinary exception the workflow engine would checkpoint it, and every resume would replay it; or
+    it would wait for the database, however long. Its own threads do, for they run outside.
     """
-    token = _booking.set(url)
+    token = _telling.set(url)
     try:
         yield
     finally:
-        _booking.reset(token)
+        _telling.reset(token)
 
 
-def _unrecorded(context: Any) -> None:
-    url, problem = _booking.get(), context.original_exception
-    if url is not None and _kind(url).is_environment(problem):
-        raise _kind(url).fault(url, problem)
+def _at_once(context: Any) -> None:
+    problem = fault_of(context.original_exception)
+    if problem is not None:
+        raise problem
+
+
+def fault_of(problem: BaseException) -> StateUnreachable | None:
+    """`STATE_UNREACHABLE` for a driver's error inside `faults` that the environment caused, else null."""
+    url = _telling.get()
+    if url is None or not _kind(url).is_environment(problem):
+        return None
+    found: StateUnreachable = _kind(url).fault(url, problem)
+    return found
 
 
 def reader(url: str) -> AbstractContextManager[Reader | None]:

@@ -24,8 +24,9 @@ CONNECT_SECONDS = 5
 SEARCH_PATH = "SET search_path TO public, dbos"
 DDL_LOCK = 0x7175616E7463746C  # any constant of ours: one process at a time makes the tables
 _REMEDY = "start the server, or check TV_STATE_URL, then repeat the command"
-# SQLSTATEs that are no query's fault: connection, resources, shutdown, the system below, a standby.
-_ENVIRONMENT = ("08", "53", "57P", "58", "25006")
+# SQLSTATEs that are no query's fault: connection, log-in, no such database, permission, resources, a lock
+# that somebody holds, shutdown, the system below, damage, a standby.
+_ENVIRONMENT = ("08", "28", "3D", "42501", "53", "55P03", "57P", "58", "XX", "25006")
 CONFLICTS = ("40001", "40P01")  # serialization failure, deadlock
 _TOKENS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|\?")
 

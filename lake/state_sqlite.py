@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 PREFIX = "sqlite:///"
 _REMEDY = "check the file and its permissions, or restore it, then repeat the command"
-_ENVIRONMENT = ("disk is full", "disk I/O error", "readonly database", "unable to open")
+BUSY_SECONDS = 30.0  # how long a writer waits for another one
+# Result codes that are no query's fault: permission, another writer, memory, disk, damage.
+_ENVIRONMENT = (
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_NOTADB,
+)  # fmt: skip
 
 
 def path_of(url: str) -> Path:
@@ -44,7 +51,8 @@ def open_engine(url: str, ddl: Sequence[str]) -> Engine:
 def _prepare(connection: Any, _record: Any) -> None:
     # DBOS leaves SQLite in rollback-journal mode, which costs several times more per step.
     connection.isolation_level = "IMMEDIATE"
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+    wait = f"busy_timeout={int(BUSY_SECONDS * 1000)}"
+    for pragma in (wait, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -52,7 +60,11 @@ def _prepare(connection: Any, _record: Any) -> None:
 def reader(url: str) -> Iterator[Reader | None]:
     """A read-only connection, or null where no file exists yet. Takes no lock on writers."""
     path = path_of(url)
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as problem:  # a directory that may not be entered
+        raise fault(url, problem) from None
+    if not there:
         yield None
         return
     try:
@@ -97,8 +109,8 @@ def tables_missing(problem: BaseException) -> bool:
 
 
 def is_environment(problem: BaseException) -> bool:
-    """Whether a driver's error is a fault of the disk below the database."""
-    return any(words in str(problem) for words in _ENVIRONMENT)
+    """Whether a driver's error is a fault of file or disk, or of another writer, not of the query."""
+    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _ENVIRONMENT  # the rest says more exactly which
 
 
 def fault(url: str, problem: BaseException) -> StateUnreachable:

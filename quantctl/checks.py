@@ -30,6 +30,7 @@ def all_checks(settings: Settings, places: Places, root: Path) -> list[Check]:
         lambda: packages(root / "requirements.lock"),
         lambda: directories(places, int(settings.orchestration.min_free_mb)),
         lambda: state_database(places.state_url),
+        lambda: state_owner(places),
         lambda: recorded(places),
         lambda: checks_of_runs.workers(places),
         lambda: lake(places.lakehouse_dir, settings.data.freshness.stale_hours),
@@ -111,6 +112,15 @@ def state_database(url: str) -> Check:
     if remedy:
         return Check("state database", "warn", told, remedy)
     return Check("state database", "ok", f"{told}, {runs} runs")
+
+
+def state_owner(places: Places) -> Check:
+    """The state database is that of this data directory."""
+    try:
+        places.check_owner()
+    except ConfigError as problem:
+        return Check("state owner", "fail", problem.message, problem.remedy)
+    return Check("state owner", "ok", "this data directory, or nobody yet")
 
 
 def recorded(places: Places) -> Check:

@@ -8,7 +8,7 @@ from typing import Any
 
 from quantctl.contracts.errors import DataMissing
 from quantctl.contracts.ids import check_run_id
-from quantctl.lake import notices, state
+from quantctl.lake import notices
 from quantctl.workflows.runtime import Places
 
 
@@ -32,11 +32,8 @@ def send(places: Places, run_id: str | None = None) -> list[dict[str, Any]]:
     chosen = [notice for notice in everything if notice.state != "SENT" and run_id in (None, notice.run_id)]
     if not chosen:
         return []
-    engine = state.open_engine(places.state_url)
-    try:
+    with places.writing() as engine:
         for notice in reversed(chosen):
             attempt(places, engine, notice, lambda: datetime.now(UTC))
-    finally:
-        engine.dispose()
     keys = {(notice.run_id, notice.seq, notice.channel) for notice in chosen}
     return [row for row in listed(places) if (row["run_id"], row["seq"], row["channel"]) in keys]

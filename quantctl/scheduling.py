@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from quantctl.contracts.errors import ConfigError
 from quantctl.contracts.ids import check_run_id
 from quantctl.contracts.nearest import did_you_mean
-from quantctl.lake import schedules, state
+from quantctl.lake import schedules
 from quantctl.lake.schedules import Schedule
 from quantctl.profile_files import Shelf
 from quantctl.workflows import runs
@@ -190,20 +190,16 @@ def _write(places: Places, changes: Sequence[Change], wanted: Mapping[str, Sched
     if not real:
         return
     now = schedules.stamp(datetime.now(UTC))
-    engine = state.open_engine(places.state_url)
-    try:
-        with engine.begin() as sql:
-            before = schedules.read(sql)
-            for change in real:
-                if change.change == "removed":
-                    schedules.remove(sql, change.profile)
-                    continue
-                old = before.get(change.profile)
-                since = old.noticed_until if old is not None else now
-                schedules.put(sql, replace(wanted[change.profile], applied_at=now, noticed_until=since))
-            _count_anew(sql, before, now)
-    finally:
-        engine.dispose()
+    with places.writing() as engine, engine.begin() as sql:
+        before = schedules.read(sql)
+        for change in real:
+            if change.change == "removed":
+                schedules.remove(sql, change.profile)
+                continue
+            old = before.get(change.profile)
+            since = old.noticed_until if old is not None else now
+            schedules.put(sql, replace(wanted[change.profile], applied_at=now, noticed_until=since))
+        _count_anew(sql, before, now)
 
 
 def _count_anew(sql: Connection, before: dict[str, Schedule], now: str) -> None:

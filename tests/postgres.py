@@ -117,6 +117,7 @@ class Server:
             if self._template is None:
                 self._template = _with_tables(self.empty())
                 self.execute("DELETE FROM workers", self._template)
+                self.execute("DELETE FROM installation", self._template)
         return self._create(self._template)
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:

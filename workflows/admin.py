@@ -31,7 +31,7 @@ def admin(payload: dict[str, Any]) -> dict[str, Any]:
 
 def _answer(wish: Wish) -> dict[str, Any]:
     reach("wish.taken")
-    with environment_apart(wish.run_id):
+    with state.faults(current().places.state_url), environment_apart(wish.run_id):
         try:
             changing.perform(current(), wish)
         except QuantError as problem:

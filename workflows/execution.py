@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from quantctl.contracts.errors import (
     ConfigError,
@@ -39,7 +40,7 @@ Watch = Callable[[], None]
 
 @dataclass
 class Executor:
-    """Runs of one installation, from one command.
+    """Runs of one installation, from one command. A state database of another one is `STATE_FOREIGN`.
 
     stop : set by the first Ctrl-C or SIGTERM; no new stage starts after it
     watch : called while waiting, to show progress
@@ -51,6 +52,9 @@ class Executor:
     stop: threading.Event
     watch: Watch = lambda: None
     embedded: bool = False
+
+    def __post_init__(self) -> None:
+        self.places.check_owner()
 
     def run(self, request: RunRequest, *, remote: bool | None = None, wait: bool = True) -> RunStatus:
         """Run `request` to its end, attaching to the run of that id if there is one.
@@ -125,7 +129,7 @@ class Executor:
             return None
         try:
             assert worker.runtime is not None
-            changing.perform(worker.runtime, wish)
+            worker.ask(partial(changing.perform, worker.runtime, wish))
         finally:
             worker.stop()
         found = runs.require_status(self.places, wish.run_id)
@@ -153,7 +157,7 @@ class Executor:
                             yields=not self.embedded)  # fmt: skip
             if worker.start():
                 try:
-                    self._begin(worker, run_id, request, asking)
+                    worker.ask(partial(self._begin, worker, run_id, request, asking))
                     return self._serve(worker, run_id)
                 except LeaseLost as lost:  # this process slept; the run goes on elsewhere
                     log.warning("%s: %s", run_id, lost)

@@ -12,14 +12,19 @@ from quantctl.lake.files import fault_of
 
 
 @contextmanager
-def environment_apart(run_id: str) -> Iterator[None]:
+def environment_apart(run_id: str | None = None) -> Iterator[None]:
     """Turn the operating system's exceptions into faults that leave the run resumable.
 
-    An `OSError` that reached the workflow engine would be checkpointed and fail the run for good.
+    An `OSError` that reached the workflow engine would be checkpointed and fail the run for good. Faults of
+    the state database are told by `state.faults`, inside which this is; what else it says of a statement is
+    one too, for our statements are right.
+
+    run_id : the run that stays open; null where nothing was begun
     """
     import sqlalchemy as sa
 
-    remedy = f"free the resource, then: quantctl resume {run_id}"
+    then = f"quantctl resume {run_id}" if run_id else "repeat the command"
+    remedy = f"free the resource, then: {then}"
     try:
         yield
     except MemoryError:
@@ -27,7 +32,9 @@ def environment_apart(run_id: str) -> Iterator[None]:
     except DiskFault as fault:
         raise DiskFault(fault.code, fault.message, where=fault.where, remedy=remedy) from fault
     except StateUnreachable as fault:
-        raise StateUnreachable(fault.code, fault.message, where=fault.where, remedy=remedy) from fault
+        raise StateUnreachable(
+            fault.code, fault.message, where=fault.where, remedy=remedy if run_id else fault.remedy
+        ) from fault
     except OSError as problem:
         known = fault_of(problem, Path(str(problem.filename or "")))
         if known is None:

@@ -45,7 +45,7 @@ def execute(payload: dict[str, Any], kind: type[Run] | None = None) -> dict[str,
     request = RunRequest.model_validate(payload)
     execution, fault = runtime.begin(request.run_id), None
     try:
-        with state.booking(runtime.places.state_url), fence.dropping(runtime, request.run_id):
+        with state.faults(runtime.places.state_url), fence.dropping(runtime, request.run_id):
             result = _live(runtime, request, kind or Run)
     except EnvironmentFault as problem:
         fault = problem

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quantctl.contracts.errors import EnvironmentFault, InternalError, Interrupted
-from quantctl.lake import leases
+from quantctl.contracts.errors import ConfigError, EnvironmentFault, InternalError, Interrupted
+from quantctl.lake import leases, owner, state
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -28,6 +30,53 @@ class Places:
     def lock(self) -> Path:
         """The lock of whoever executes runs."""
         return self.data_dir / "state" / "worker.lock"
+
+    @contextmanager
+    def writing(self) -> Iterator[Engine]:
+        """The state database for the time of a block, its faults told at once as `STATE_UNREACHABLE`."""
+        with state.faults(self.state_url):
+            engine = self.open_state()
+            try:
+                yield engine
+            finally:
+                engine.dispose()
+
+    def open_state(self) -> Engine:
+        """The state database for writing, with our tables made; taken if it belongs to nobody yet.
+
+        Raises `STATE_FOREIGN` (exit 2) for that of another data directory, `STATE_UNREACHABLE` (exit 5).
+        """
+        engine = state.open_engine(self.state_url)
+        try:
+            with state.faults(self.state_url), engine.begin() as sql:
+                owner.claim(sql, self.state_url, self.data_dir)
+        except BaseException:
+            engine.dispose()
+            raise
+        return engine
+
+    def adopt_state(self) -> None:
+        """Take the state database over from another data directory.
+
+        `WORKER_BUSY` (exit 2) while a worker is at work in it: for the other directory, as far as we know.
+        """
+        try:
+            self.check_owner()
+        except ConfigError:
+            if live := self.live_workers():
+                raise ConfigError(
+                    "WORKER_BUSY", f"{', '.join(sorted(live))} works in the state database to be taken over",
+                    remedy="stop it, then repeat the command",
+                ) from None  # fmt: skip
+        with state.faults(self.state_url):
+            engine = state.open_engine(self.state_url)
+            with engine.begin() as sql:
+                owner.adopt(sql, self.state_url, self.data_dir)
+            engine.dispose()
+
+    def check_owner(self) -> None:
+        """Refuse the state database of another data directory (`STATE_FOREIGN`, exit 2); reads only."""
+        owner.check(self.state_url, self.data_dir)
 
     def live_workers(self) -> frozenset[str]:
         """Names of the workers that are alive now; raises `STATE_UNREACHABLE` when Postgres is away."""

@@ -88,7 +88,7 @@ class Firing:
 
     def tick(self) -> None:
         """Notice what has passed, and decide what is due. Raises `STATE_UNREACHABLE`."""
-        with environment_apart("schedules"):
+        with environment_apart():
             if self._notice():
                 self._settle()
 

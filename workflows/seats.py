@@ -120,8 +120,8 @@ class LeaseSeat:
         """Sign in, unless a process of this name lives, or a long-lived worker to whom this one yields."""
         if self._yields and leases.long_lived(leases.live_workers(self._places.state_url, self._places.lock)):
             return False
-        self._engine = state.open_engine(self._places.state_url)
-        with state.booking(self._places.state_url), self._engine.begin() as sql:
+        self._engine = self._places.open_state()
+        with self._engine.begin() as sql:
             self._epoch = leases.sign_in(sql, self._name, self._seconds)
         if self._epoch is None:
             self._engine.dispose()
@@ -178,4 +178,3 @@ class LeaseSeat:
                         return
             except DBAPIError as problem:
                 log.warning("worker %s could not give a sign of life: %s", self._name, problem.orig)
-

@@ -35,7 +35,7 @@ def serve(
         left_alone = _of_other_versions(worker)
         for run_id, version in left_alone.items():
             announce(f"left alone {run_id}: protocol {version}")
-        for run_id in worker.adopt(put_down=True) if worker.shared else _take_up_all(worker, left_alone):
+        for run_id in worker.ask(lambda: _take_up(worker, left_alone)):
             announce(_adopts(places, run_id))
         chore = Firing(worker, build).tick if build is not None else lambda: None
         worker.serve(lambda: False, lambda run_id: announce(_adopts(places, run_id)), chore)
@@ -56,8 +56,10 @@ def _of_other_versions(worker: Worker) -> dict[str, str | None]:
     return {run_id: version for run_id, version in versions.items() if version != PROTOCOL}
 
 
-def _take_up_all(worker: Worker, left_alone: dict[str, str | None]) -> list[str]:
-    """As the one worker: whatever is pending now has nobody else."""
+def _take_up(worker: Worker, left_alone: dict[str, str | None]) -> list[str]:
+    """What the dead left; as the one worker, whatever is pending now, for it has nobody else."""
+    if worker.shared:
+        return worker.adopt(put_down=True)
     from quantctl.workflows.admin import take_over
 
     take_over(worker.places, worker.name)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from quantctl.contracts.errors import StateUnreachable
 from quantctl.contracts.records.run import PROTOCOL, RunRequest
 from quantctl.contracts.records.wish import Wish
 from quantctl.lake import state
@@ -40,10 +39,7 @@ def submit(places: Places, request: RunRequest, limits: Limits, stop: threading.
             return
         except DBAPIError as problem:
             if not state.tables_missing(problem) or time.monotonic() > deadline:
-                raise StateUnreachable(
-                    "STATE_UNREACHABLE", f"the run can't be queued: {problem.orig}",
-                    remedy="check the state database, then repeat the command",
-                ) from None  # fmt: skip
+                raise
         worker = Worker(places, f"setup-{request.run_id}", limits, stop, listen=False)
         if worker.start():
             worker.stop()
@@ -74,10 +70,9 @@ def _options(workflow: str, queue: str, workflow_id: str) -> EnqueueOptions:
 def _client(places: Places) -> Iterator[DBOSClient]:
     from dbos import DBOSClient, DBOSPortableJSONSerializer
 
-    engine = state.open_engine(places.state_url)
-    client = DBOSClient(system_database_engine=engine, serializer=DBOSPortableJSONSerializer())
-    try:
-        yield client
-    finally:
-        client.destroy()
-        engine.dispose()
+    with places.writing() as engine:
+        client = DBOSClient(system_database_engine=engine, serializer=DBOSPortableJSONSerializer())
+        try:
+            yield client
+        finally:
+            client.destroy()

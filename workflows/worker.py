@@ -14,7 +14,6 @@ from quantctl.lake import leases, state
 from quantctl.lake.fault_points import reach
 from quantctl.workflows import runs
 from quantctl.workflows import runtime as runtimes
-from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.names import ADMIN_QUEUE, QUEUE, queue_of, workflow_name
 from quantctl.workflows.queues import limit_here, register
 from quantctl.workflows.runtime import Places, Runtime
@@ -72,11 +71,11 @@ class Worker:
         self._courier: Courier | None = None
 
     def start(self) -> bool:
-        """Become a worker; false when another process has the seat."""
-        if not self._seat.take():
+        """Become a worker; false when another process has the seat. Raises as `Places.open_state`."""
+        if not self.ask(self._seat.take):
             return False
         try:
-            self._launch()
+            self.ask(self._launch)
         except BaseException:
             self.stop()
             raise
@@ -88,9 +87,8 @@ class Worker:
         import quantctl.workflows.admin
         import quantctl.workflows.atomic  # noqa: F401  registers the workflows before the launch
 
-        with environment_apart(self.name):
-            engine = state.open_engine(self.places.state_url)
-            self._seat.sign_in(engine)
+        engine = self.places.open_state()
+        self._seat.sign_in(engine)
         serializer = DBOSPortableJSONSerializer()
         config: DBOSConfig = {
             "name": "quantctl",
@@ -140,7 +138,7 @@ class Worker:
 
         workflow = workflow_name(request["pipeline"])
         caller = PropagateOtelContext(telemetry.calling_context())
-        with environment_apart(request["run_id"]), SetWorkflowID(request["run_id"]), caller:
+        with SetWorkflowID(request["run_id"]), caller:
             DBOS.enqueue_workflow(queue_of(workflow), atomic.WORKFLOWS[workflow], request)
         reach("run.enqueued")
 
@@ -161,7 +159,7 @@ class Worker:
         only = None if self.name.startswith(leases.LONG_LIVED) else self.name.removeprefix("run-")
         faults = self.runtime.faults
         dropped = [run_id for run_id, fault in faults.items() if isinstance(fault, StateUnreachable)]
-        with environment_apart(self.name), self.runtime.engine.begin() as sql:
+        with self.runtime.engine.begin() as sql:
             for run_id in dropped:
                 leases.requeue(sql, self.name, run_id)
                 faults.pop(run_id, None)
@@ -177,7 +175,7 @@ class Worker:
         chore : done about once a second, not while leaving
         """
         deadline = None
-        while not self._asked(finished):
+        while not self.ask(finished):
             if self._stop.is_set():
                 deadline = deadline or time.monotonic() + self._limits.grace_seconds
                 if self.idle() or time.monotonic() > deadline:
@@ -189,9 +187,9 @@ class Worker:
     def _look_after(self, adopted: Callable[[str], None], chore: Callable[[], None]) -> None:
         """Now and then, take over from the dead; leave when another process has this one's name."""
         if time.monotonic() - self._looked > ADOPT_SECONDS:
-            for run_id in self._asked(self.adopt):
+            for run_id in self.ask(self.adopt):
                 adopted(run_id)
-            self._asked(chore)
+            self.ask(chore)
             self._looked = time.monotonic()
         if self._seat.lost():
             raise LeaseLost(
@@ -199,9 +197,14 @@ class Worker:
                 remedy="repeat the command",
             )  # fmt: skip
 
-    def _asked(self, question: Callable[[], Answer]) -> Answer:
+    def ask(self, question: Callable[[], Answer]) -> Answer:
+        """Do something with the state database; without it, `STATE_UNREACHABLE` at once, and a quick leave.
+
+        The engine itself would wait for the database, however long.
+        """
         try:
-            return question()
+            with state.faults(self.places.state_url):
+                return question()
         except StateUnreachable:
             self._lost = True
             raise

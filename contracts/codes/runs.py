@@ -59,6 +59,7 @@ CODES: dict[str, Code] = {
     "STATE_URL_MISMATCH": Code(2, "The dbos command keeps another state database here."),
     "STATE_URL_INVALID": Code(2, "The URL of the state database can't be read."),
     "STATE_URL_UNSUPPORTED": Code(2, "The state is kept in SQLite or Postgres only."),
+    "STATE_FOREIGN": Code(2, "The state database belongs to another data directory."),
     "STATE_UNREACHABLE": Code(5, "The state database can't be used."),
     "DISK_FULL": Code(5, "No space is left, or less than orchestration.min_free_mb."),
     "DISK_READ_ONLY": Code(5, "The file system is read-only or permission is denied."),

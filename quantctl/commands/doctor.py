@@ -23,6 +23,10 @@ Fix = Annotated[bool, typer.Option("--fix", help="Create directories, switch to 
 Network = Annotated[bool, typer.Option("--network", help="Ask the venues too.")]
 StateUrl = Annotated[bool, typer.Option("--state-url", help="Print the URL of the state database only.")]
 
+AdoptState = Annotated[
+    bool, typer.Option("--adopt-state", help="Take the state database over from another data directory.")
+]
+
 
 @app.command("doctor")
 @app.command("env-check", hidden=True)
@@ -31,6 +35,7 @@ def doctor(
     fix: Fix = False,
     network: Network = False,
     state_url: StateUrl = False,
+    adopt_state: AdoptState = False,
     as_json: Json = False,
 ) -> None:
     """Check the installation: Python, packages, disk, state, worker, lake, environment."""
@@ -42,6 +47,8 @@ def doctor(
     if state_url:
         print(places.state_url)
         return
+    if adopt_state:
+        places.adopt_state()
     if fix:
         _mend(places)
     found = [*checks.all_checks(resolved.settings, places, Path.cwd()), _variables(resolved)]
@@ -89,9 +96,8 @@ def _variables(resolved: Resolved) -> Check:
 
 def _mend(places: Places) -> None:
     from quantctl.housekeeping import collect_garbage
-    from quantctl.lake.state import open_engine
 
     for directory in (places.data_dir, places.lakehouse_dir, places.artifacts_dir):
         directory.mkdir(parents=True, exist_ok=True)
-    open_engine(places.state_url).dispose()
+    places.open_state().dispose()
     collect_garbage(places)

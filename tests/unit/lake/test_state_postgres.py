@@ -178,7 +178,7 @@ def test_a_connection_cut_while_booking_is_a_fault_and_outside_an_error(postgres
     cut = sa.text("SELECT pg_terminate_backend(pg_backend_pid())")
     with pytest.raises(sa.exc.DBAPIError), engine.begin() as sql:
         sql.execute(cut)
-    with pytest.raises(EnvironmentFault) as caught, state.booking(url), engine.begin() as sql:
+    with pytest.raises(EnvironmentFault) as caught, state.faults(url), engine.begin() as sql:
         sql.execute(cut)
     assert caught.value.code == "STATE_UNREACHABLE"
     engine.dispose()

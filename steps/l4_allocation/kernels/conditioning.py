@@ -12,8 +12,8 @@ variances are untouched.
 Only the two extreme eigenvalues are computed: C = Q T Q' with T tridiagonal (LAPACK dsytrd), then bisection
 on the Sturm count of T (dstebz; Golub & Van Loan, Matrix Computations, 8.4). Both are backward stable: an
 eigenvalue is right to a small multiple of λ₁ · 2⁻⁵³ whatever C is, hence κ to about κ · 1e-15 relative. A
-Krylov method needs fewer operations, but it finds eigenvalues and cannot exclude smaller ones; the
-factorisations that would exclude them cost what it saves.
+large matrix with one dominant factor needs fewer operations by Lanczos' method (`extremes.py`), whose
+values are proven; the reduction does what that refuses.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from quantctl.steps.l4_allocation.kernels.extremes import MANY, proven_ends
 
 Array = NDArray[np.float64]
 
@@ -54,10 +56,11 @@ def condition_correlation(corr: Array, kappa_limit: float, *, floor: float = 0.0
     kappa_limit : K > 1
     floor : least intensity to apply, in [0, 1); the result uses max(a*, floor)
 
-    Guarantees a ≤ N / (N + K − 1) when `floor` does not bind. One tridiagonal reduction, 4N³/3 flops.
-    The argument is not modified.
+    Guarantees a ≤ N / (N + K − 1) when `floor` does not bind. One tridiagonal reduction, 4N³/3 flops, or
+    one to two Cholesky factorisations, N³/3 flops each. The argument is not modified.
     """
-    least, largest = extreme_eigenvalues(corr)
+    ends = proven_ends(corr, kappa_limit * (1.0 - MARGIN)) if len(corr) >= MANY else None
+    least, largest = ends or extreme_eigenvalues(corr)
     smallest = max(least, 0.0)
     intensity = max(minimal_intensity(largest, smallest, kappa_limit), floor)
     conditioned = corr + corr.T

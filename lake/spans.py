@@ -26,22 +26,20 @@ OWN = ("open", "sent", "links")  # what a reader of the log knows beside the fie
 Span = dict[str, Any]
 
 
-class SpanLog:
-    """Starts and ends of spans, one JSON line each, written without fsync: a loss costs a span only.
+class Spans:
+    """The spans of a run as its log tells them; nothing is written, and another process may be writing.
 
     root : directory of the run
-    process : who writes, as every span keeps it
+    trace_id : of the trace to which the spans are to belong
     """
 
-    def __init__(self, root: Path, process: str, trace_id: str) -> None:
+    def __init__(self, root: Path, trace_id: str) -> None:
         self._path = root / LOG
-        self._process = process
         self._trace_id = trace_id
         self._spans: dict[str, Span] = {}
         self._last = "0"
         for line in _lines(self._path):
             self._take(line)
-        self._append(b"" if self._whole() else b"\n")  # else a torn line would swallow ours
 
     def __contains__(self, span_id: str) -> bool:
         return span_id in self._spans
@@ -54,6 +52,28 @@ class SpanLog:
     def spans(self) -> list[Span]:
         """Every span in order of start; a line torn by a kill is left out."""
         return [self.span(span_id) for span_id in self._spans]
+
+    def _take(self, line: dict[str, Any]) -> None:
+        self._last = max(self._last, line["ns"], key=int)
+        if line["event"] == "start":
+            self._spans.setdefault(line["span_id"], _opened(line, self._trace_id))
+        elif line["event"] == "sent":
+            for span_id in line["span_ids"]:
+                self._spans.get(span_id, {})["sent"] = True
+        elif line["span_id"] in self._spans:
+            _go_on(self._spans[line["span_id"]], line)
+
+
+class SpanLog(Spans):
+    """Starts and ends of spans, one JSON line each, written without fsync: a loss costs a span only.
+
+    process : who writes, as every span keeps it
+    """
+
+    def __init__(self, root: Path, process: str, trace_id: str) -> None:
+        super().__init__(root, trace_id)
+        self._process = process
+        self._append(b"" if self._whole() else b"\n")  # else a torn line would swallow ours
 
     def start(
         self,
@@ -88,16 +108,6 @@ class SpanLog:
         line["ns"] = at or str(time.time_ns())
         self._take(line)
         self._append(canonical(line) + b"\n")
-
-    def _take(self, line: dict[str, Any]) -> None:
-        self._last = max(self._last, line["ns"], key=int)
-        if line["event"] == "start":
-            self._spans.setdefault(line["span_id"], _opened(line, self._trace_id))
-        elif line["event"] == "sent":
-            for span_id in line["span_ids"]:
-                self._spans.get(span_id, {})["sent"] = True
-        elif line["span_id"] in self._spans:
-            _go_on(self._spans[line["span_id"]], line)
 
     def _append(self, data: bytes) -> None:
         if not data:

@@ -9,11 +9,13 @@ from typing import Any
 from quantctl.contracts.artifacts import ARTIFACTS
 from quantctl.contracts.canonical import canonical, parse_strict
 from quantctl.contracts.errors import EnvironmentFault, QuantError
+from quantctl.contracts.records.batch import PIPELINE as BATCH_PIPELINE
 from quantctl.contracts.records.run import RunRequest
 from quantctl.lake import state
 from quantctl.lake.audit_file import project
 from quantctl.lake.files import write_atomic
 from quantctl.lake.rundir import point_latest
+from quantctl.workflows import child_spans
 from quantctl.workflows.projection import project_run
 from quantctl.workflows.runtime import Places
 from quantctl.workflows.session import Session
@@ -75,8 +77,10 @@ def interrupted(places: Places, request: RunRequest, trace: RunTrace) -> None:
 
 
 def write_trace(places: Places, request: RunRequest, trace: RunTrace, *, complete: bool) -> None:
-    """`forensic_trace.json`: every span of every life of the run, and the lives themselves."""
+    """`forensic_trace.json`: every span of every life of the run and of its children, and its lives."""
     spans = trace.spans()
+    if request.pipeline == BATCH_PIPELINE:
+        spans += child_spans.below(places, request, spans)
     known = {span["span_id"] for span in spans}
     body: dict[str, Any] = {
         "schema_version": 1,

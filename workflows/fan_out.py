@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from quantctl.contracts.errors import (
@@ -49,9 +50,19 @@ class BatchRun(Run):
         except _Cancelled:
             return self._cancelled([])
 
-    def _stage(self, spec: StageSpec, attempt: int) -> dict[str, Any] | None:
-        self._fan_out(attempt)
-        return super()._stage(spec, attempt)
+    def _compute(self, spec: StageSpec, attempt: int) -> dict[str, Any]:
+        with self._spanned(spec.id, attempt):
+            self._fan_out(attempt)
+            return super()._compute(spec, attempt)
+
+    @contextmanager
+    def _spanned(self, stage: str, attempt: int) -> Iterator[None]:
+        """The span of the stage from its first child on; a stage that is only replayed has none."""
+        if _computed(self.runtime, self.request.run_id, stage):
+            yield
+            return
+        with self.life.trace.stage(stage, attempt):
+            yield
 
     def _fan_out(self, attempt: int) -> None:
         plan = children.plan_of(self.request)
@@ -98,6 +109,8 @@ class BatchRun(Run):
 
 class _Cancelled(Exception):  # noqa: N818  says where to go on, is no error
     """The batch was cancelled while its children ran."""
+
+    code = "CANCELLED"  # as its span tells it
 
 
 class _Waiting:
@@ -170,6 +183,16 @@ def _check_broken(run_id: str, found: children.Standing, since: float | None) ->
             remedy="please report this; the log has the traceback",
         )  # fmt: skip
     return since or time.monotonic()
+
+
+def _computed(runtime: Runtime, run_id: str, stage: str) -> bool:
+    """Whether the engine has the outcome of a stage, so that nothing of it is done again."""
+    with state.reader(runtime.places.state_url) as connection:
+        row = connection.execute(
+            "SELECT 1 FROM operation_outputs WHERE workflow_uuid = ? AND function_name = ?",
+            (run_id, f"compute {stage}"),
+        ).fetchone() if connection else None  # fmt: skip
+    return row is not None
 
 
 def _known(runtime: Runtime, parent: str, attempt: int) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,7 +50,7 @@ def begin(runtime: Runtime, request: RunRequest) -> Life:
     root, process = runtime.places.run_root(request.run_id), f"{runtime.worker}#{number}"
     with environment_apart(request.run_id):
         trace = RunTrace(root, request, process, number)
-        trace.begin(_caller(runtime.places, request.run_id) if number == 0 else None)
+        trace.begin(_caller(runtime.places, request.run_id))
     return Life(number, trace)
 
 
@@ -91,7 +90,7 @@ def cancelled(runtime: Runtime, request: RunRequest) -> RunTrace:
     with environment_apart(request.run_id):
         _record_end(runtime, request.run_id, "KILLED")
         trace = RunTrace(runtime.places.run_root(request.run_id), request, runtime.worker)
-        trace.begin()
+        trace.begin(_caller(runtime.places, request.run_id))
         trace.finish("CANCELLED", {"code": "CANCELLED"})
     return trace
 
@@ -111,12 +110,11 @@ def in_span(life: Life, stage: str, attempt: int, compute: Callable[[], dict[str
 
     A fault of the environment closes the span as interrupted.
     """
-    began = time.perf_counter()
     with life.trace.stage(stage, attempt) as (span_id, facts):
         log.info("stage %s begins", stage)
         outcome = compute()
         log.info("stage %s ends: %s", stage, outcome["status"])
         if outcome["error"] is not None:
             facts["error.code"] = outcome["error"]["code"]
-    telemetry.record_outcome(stage, time.perf_counter() - began, outcome)
+        telemetry.record_outcome(stage, life.trace.stage_seconds(), outcome)
     return outcome | {"span_id": span_id}

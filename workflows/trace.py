@@ -11,10 +11,12 @@ Span ids are derived as trace ids are, so a replay makes no second span.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,17 @@ from quantctl.workflows.logs import located
 _here: ContextVar[str | None] = ContextVar("here", default=None)
 
 
+@dataclass(frozen=True)
+class _Stage:
+    """The stage whose span is open; `began` is a reading of `time.perf_counter`."""
+
+    name: str
+    attempt: int
+    span_id: str
+    facts: Facts
+    began: float
+
+
 class RunTrace:
     """Spans of a run's life.
 
@@ -41,6 +54,7 @@ class RunTrace:
         self._life = life
         self._log = SpanLog(root, process, request.trace_id)
         self._pieces: Counter[tuple[str, str]] = Counter()
+        self._stage: _Stage | None = None
 
     def begin(self, caller: str | None = None) -> None:
         """Open the root span, or go on with that of an earlier life, whose cut spans are closed.
@@ -75,7 +89,14 @@ class RunTrace:
 
     @contextmanager
     def stage(self, stage: str, attempt: int) -> Iterator[tuple[str, Facts]]:
-        """The span of a stage; what its function names becomes spans below. Yields its id and its facts."""
+        """The span of a stage; what its function names becomes spans below. Yields its id and its facts.
+
+        Inside the span of that stage it is the same span.
+        """
+        inside = self._stage
+        if inside is not None and (inside.name, inside.attempt) == (stage, attempt):
+            yield inside.span_id, inside.facts
+            return
         root = self.root_of(attempt)
         if root not in self._log:
             self._start(root, attempt, self.root_of(1) if attempt > 1 else None, [])
@@ -95,7 +116,15 @@ class RunTrace:
         kept = self._attributes("stage", stage, attempt)
         opened = self._opened(span_id, stage, root, attempt, kept)
         with located(stage_id=stage), watched(piece), opened as facts:
-            yield span_id, facts
+            self._stage = _Stage(stage, attempt, span_id, facts, time.perf_counter())
+            try:
+                yield span_id, facts
+            finally:
+                self._stage = None
+
+    def stage_seconds(self) -> float:
+        """How long the stage that is open has taken in this life."""
+        return time.perf_counter() - self._stage.began if self._stage is not None else 0.0
 
     def finish(self, state: str, error: dict[str, Any] | None) -> None:
         """Close the open root spans: the run has come to its end."""

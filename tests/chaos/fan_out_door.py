@@ -80,6 +80,33 @@ def state_of(door: Door, run_id: str = "b1") -> str:
     return found.state if found is not None else "none"
 
 
+def assert_whole_trace(door: Door, parent: str = "b1") -> None:
+    """The trace of a batch is one tree: each span of each child once, in the order of plan and start."""
+    from quantctl.contracts.ids import span_id_of, trace_id_of
+
+    trace = door.trace(parent)
+    spans, known = trace["spans"], {span["span_id"]: span for span in trace["spans"]}
+    assert len(known) == len(spans) and trace["complete"]
+    assert {span["trace_id"] for span in spans} == {trace["trace_id"]} == {trace_id_of(parent)}
+    roots = [span["span_id"] for span in spans if span["parent_span_id"] is None]
+    assert roots == [span_id_of(parent, "run batch.full", 1)]
+    assert all(span["parent_span_id"] in known for span in spans if span["parent_span_id"] is not None)
+    merged = [span for span in spans if span["attributes"]["quant.run_id"] != parent]
+    assert [_told(span) for span in merged] == [
+        _told(span) for child in children(door, parent) for span in door.trace(child)["spans"]
+    ]
+    above = {"batch.children", "run batch.full"}
+    assert {
+        known[s["parent_span_id"]]["name"] for s in merged if "quant.trace_id" in s["attributes"]
+    } <= above
+
+
+def _told(span: dict[str, Any]) -> tuple[str, ...]:
+    """What a span keeps in the trace of its batch."""
+    kept = ("span_id", "name", "start_ns", "end_ns", "status", "process")
+    return tuple(str(span[field]) for field in kept) + (span["attributes"]["quant.run_id"],)
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + seconds

@@ -69,6 +69,7 @@ def test_a_batch_killed_at_random_equals_an_undisturbed_one(
     assert kills >= 3
     assert_same(door, undisturbed)
     assert [suffix for suffix, _ in fan.booked(door)] == sorted(suffix for suffix, _ in fan.booked(door))
+    fan.assert_whole_trace(door)
     assert json.loads(door("ledger", "verify", "b1", "--recursive", "--json").stdout)["ok"]
 
 
@@ -148,6 +149,7 @@ def test_retry_runs_failed_and_skipped_children_only(lake: Door, tmp_path: Path)
     body = fan.artifact(door)
     assert (body["succeeded"], body["failed"], body["skipped"]) == (6, 0, 0)
     assert (door.root("b1") / "attempts" / "1" / "data" / "batch.json").exists()
+    fan.assert_whole_trace(door)
     booked = fan.booked(door)[6:]
     assert booked == [(child["suffix"], "SUCCESS") for child in body["children"]]
     assert json.loads(door("ledger", "verify", "b1", "--recursive", "--json").stdout)["ok"]
@@ -178,6 +180,7 @@ def test_cancelling_a_batch_cancels_its_children(lake: Door, tmp_path: Path) -> 
     assert states <= {"SUCCESS", "CANCELLED", "SKIPPED"} and {"CANCELLED", "SKIPPED"} <= states
     assert len(fan.booked(door)) == 20
     assert door.records("b1")[-1]["data"]["reason"] == "enough"
+    fan.assert_whole_trace(door)
     assert not [run for run in fan.children(door) if state_of(door, run) not in ("SUCCESS", "CANCELLED")]
     assert json.loads(door("ledger", "verify", "b1", "--recursive", "--json").stdout)["ok"]
 

@@ -96,6 +96,22 @@ def test_sql_anchors_the_head_of_every_child(door: Door) -> None:
     assert all(child in text for child in fan.children(door)) and text.count("SUCCESS") == 6
 
 
+def test_the_trace_of_a_batch_holds_the_spans_of_its_children_below_its_stage(door: Door) -> None:
+    fan.assert_whole_trace(door)
+    spans = door.trace("b1")["spans"]
+    stage = next(span for span in spans if span["name"] == "batch.children")
+    children = [span for span in spans if span["name"] == "run tiny.full"]
+    assert {span["parent_span_id"] for span in children} == {stage["span_id"]} and len(children) == 6
+    for child in children:  # the stage lasts from its first child to its last
+        assert (
+            int(stage["start_ns"]) <= int(child["start_ns"]) <= int(child["end_ns"]) <= int(stage["end_ns"])
+        )
+        own = door.trace(child["attributes"]["quant.run_id"])
+        assert own["trace_id"] == child["attributes"]["quant.trace_id"] != child["trace_id"]
+    ledger = [record["span_id"] for record in door.records("b1") if record["status"] == "success"]
+    assert ledger == [stage["span_id"]]
+
+
 def test_the_same_command_attaches_and_other_dates_conflict(door: Door) -> None:
     before = fan.lives(door)
     assert door(*fan.batch_words("2023-02-01", "2023-02-11", "--every", "2")).returncode == 0

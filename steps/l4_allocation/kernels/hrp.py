@@ -15,6 +15,7 @@ and v_g = Σ_{j∈g} R_gj a_j / (Σ_{j∈g} a_j)². Only sums occur, so nothing 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -32,14 +33,34 @@ Index = NDArray[np.intp]
 class Depth(NamedTuple):
     """The segments of the ordered leaves at one depth of the bisection.
 
-    edges : ndarray (S + 1,), segment k holds leaves edges[k] to edges[k + 1] − 1
+    starts : ndarray (S,), segment k holds the leaves from starts[k] to that of the next
     first : ndarray (S,), number of a segment's first part among those of the next depth
     split : numbers of the segments of two leaves or more, which have a second part
+    left : first[split];  owner : ndarray (N,), segment of each leaf
     """
 
-    edges: Index
+    starts: Index
     first: Index
     split: Index
+    left: Index
+    owner: Index
+
+
+class Halving(NamedTuple):
+    """All depths of a bisection, from the whole list down to single leaves; it depends on N alone.
+
+    starts : the starts of all depths, as if their leaves stood one after the other
+    ends : where the segments of each depth end among all
+    """
+
+    depths: tuple[Depth, ...]
+    starts: Index
+    ends: tuple[int, ...]
+
+    def sums(self, leaves: Array) -> list[Array]:
+        """Sums of `leaves`, shape (N,) in order, over the segments of every depth."""
+        sums = np.add.reduceat(np.concatenate([leaves] * len(self.depths)), self.starts)
+        return [sums[low:high] for low, high in zip((0, *self.ends), self.ends, strict=False)]
 
 
 def hrp(problem: Problem, options: HrpSettings | None = None) -> Result:
@@ -66,31 +87,32 @@ def hrp(problem: Problem, options: HrpSettings | None = None) -> Result:
 
 def bisect(problem: Problem, order: Index, *, stdev: bool = False) -> tuple[Array, float]:
     """Recursive bisection of the leaves in `order`, shape (N,): weights (N,) and the error of the splits."""
-    depths = segments(len(order))
-    risks = branch_variances(problem.cov, order, depths)
+    halving = halved(len(order))
+    risks = branch_variances(problem.cov, order, halving)
     if stdev:
         risks = [np.sqrt(risk) for risk in risks]
     floors, caps = problem.floors[order], problem.caps[order]
     bounded = bool((floors > 0.0).any() or (caps < 1.0).any())
+    lows, highs = (halving.sums(floors), halving.sums(caps)) if bounded else ([], [])
     nodes = [np.ones(1)]
-    for depth, finer, risk in zip(depths, depths[1:], risks[1:], strict=False):
-        left, weight = depth.first[depth.split], nodes[-1][depth.split]
+    for level, (depth, risk) in enumerate(zip(halving.depths, risks[1:], strict=False), 1):
+        left, weight = depth.left, nodes[-1][depth.split]
         share = _shares(risk[left], risk[left + 1])
         if bounded:
-            low = np.add.reduceat(floors, finer.edges[:-1])
-            high = np.add.reduceat(caps, finer.edges[:-1])
-            share = _clipped(share, weight, low, high, left)
-        parts = np.empty(len(finer.first))
+            share = _clipped(share, weight, lows[level], highs[level], left)
+        parts = np.empty(len(risk))
         parts[depth.first] = nodes[-1]
         parts[left], parts[left + 1] = weight * share, weight * (1.0 - share)
         nodes.append(parts)
     weights = np.empty(len(order))
     weights[order] = nodes[-1]
-    return weights, _split_error(nodes, depths)
+    error = np.concatenate(halving.sums(nodes[-1])) - np.concatenate(nodes)
+    return weights, float(np.abs(error).max())
 
 
-def segments(count: int) -> list[Depth]:
-    """All depths of the bisection of `count` leaves, from the whole list down to single leaves."""
+@lru_cache(maxsize=16)
+def halved(count: int) -> Halving:
+    """The bisection of `count` leaves."""
     edges = [np.array([0, count])]
     while len(edges[-1]) <= count:
         halves = np.empty(2 * len(edges[-1]) - 1, dtype=np.intp)
@@ -99,28 +121,31 @@ def segments(count: int) -> list[Depth]:
         edges.append(halves[np.append(True, halves[1:] > halves[:-1])])
     depths = []
     for coarse, finer in zip(edges, [*edges[1:], edges[-1]], strict=True):
-        depths.append(Depth(coarse, finer.searchsorted(coarse[:-1]), np.flatnonzero(np.diff(coarse) > 1)))
-    return depths
+        first, sizes = finer.searchsorted(coarse[:-1]), np.diff(coarse)
+        split, owner = np.flatnonzero(sizes > 1), np.repeat(np.arange(len(sizes)), sizes)
+        depths.append(Depth(coarse[:-1], first, split, first[split], owner))
+    starts = np.concatenate([level * count + depth.starts for level, depth in enumerate(depths)])
+    ends = np.cumsum([len(depth.starts) for depth in depths]).tolist()
+    return Halving(tuple(depths), starts, tuple(ends))
 
 
-def branch_variances(cov: Array, order: Index, depths: list[Depth]) -> list[Array]:
-    """Variance of the inverse-variance portfolio of every segment, one array for each of `depths`."""
-    variance = np.diag(cov)[order]
+def branch_variances(cov: Array, order: Index, halving: Halving) -> list[Array]:
+    """Variance of the inverse-variance portfolio of every segment, one array for each depth."""
+    variance = cov.diagonal()[order]
     inverse = 1.0 / variance
+    totals = halving.sums(inverse)
     variances = [variance]
     rows = np.empty((0, len(order)))
-    for depth in depths[-2::-1]:
-        first, second = depth.first, depth.first[depth.split] + 1
+    for depth, total in zip(halving.depths[-2::-1], totals[-2::-1], strict=True):
+        first, second = depth.first, depth.left + 1
         if variances[1:]:
             halves, rows = rows, rows.take(first, axis=0)
             rows[depth.split] += halves.take(second, axis=0)
         else:
             rows = _weighted(cov, order[first], inverse[first])
             rows[depth.split] += _weighted(cov, order[second], inverse[second])
-        starts = depth.edges[:-1]
-        segment = np.repeat(np.arange(len(starts)), np.diff(depth.edges))
-        own = np.add.reduceat(rows[segment, order] * inverse, starts)
-        variances.append(np.maximum(own, 0.0) / np.add.reduceat(inverse, starts) ** 2)
+        own = np.add.reduceat(rows[depth.owner, order] * inverse, depth.starts)
+        variances.append(np.maximum(own, 0.0) / total**2)
     return variances[::-1]
 
 
@@ -146,10 +171,3 @@ def _clipped(share: Array, node: Array, low: Array, high: Array, left: Index) ->
     most = np.minimum(high[left] / weight, 1.0 - low[left + 1] / weight)
     inside = np.minimum(np.maximum(share, least), most)
     return np.where(node > 0.0, np.clip(inside, 0.0, 1.0), share)
-
-
-def _split_error(nodes: list[Array], depths: list[Depth]) -> float:
-    """Largest difference between a node's weight and the sum of its leaves' weights."""
-    leaves = nodes[-1]
-    sums = [np.add.reduceat(leaves, depth.edges[:-1]) for depth in depths]
-    return max(float(np.abs(total - node).max()) for total, node in zip(sums, nodes, strict=True))

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from math import isfinite
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quantctl.contracts.errors import ContractError
+from quantctl.steps.l4_allocation.kernels.problem_data import (
+    check_covariance,
+    constant,
+    frozen,
+    invalid,
+    numbers,
+    vector,
+)
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -21,8 +29,6 @@ Status = Literal[
     "OPTIMAL", "OPTIMAL_REDUCED_ACCURACY", "INFEASIBLE", "NON_POSITIVE_EXCESS",
     "DEGENERATE_INPUT", "INSUFFICIENT_HISTORY", "SOLVER_FAILED",
 ]  # fmt: skip
-SYMMETRIC = 1e-12
-TILE = 128
 ACCEPTED: tuple[Status, ...] = ("OPTIMAL", "OPTIMAL_REDUCED_ACCURACY")
 
 
@@ -78,19 +84,24 @@ class Problem:
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        cov = _frozen(self.cov)
+        cov = frozen(self.cov)
         size = cov.shape[0] if cov.ndim == 2 else 0
-        _check_covariance(cov)
+        check_covariance(cov)
         _set(self, "cov", cov)
-        for name, default in (("lower", 0.0), ("upper", 1.0)):
+        for name in ("lower", "upper", "mu", "beta", "w_prev"):
             given = getattr(self, name)
-            _set(self, name, _vector(np.full(size, default) if given is None else given, size, name))
-        for name in ("mu", "beta", "w_prev"):
-            given = getattr(self, name)
-            _set(self, name, None if given is None else _vector(given, size, name))
+            if given is not None:
+                _set(self, name, vector(given, size, name))
+        if self.lower is None:
+            _set(self, "lower", constant(size, 0.0))
+        if self.upper is None:
+            _set(self, "upper", constant(size, 1.0))
         _set(self, "groups", tuple(_checked_group(group, size) for group in self.groups))
-        _set(self, "names", tuple(self.names) or tuple(str(i) for i in range(size)))
-        _check_scalars(self, size)
+        names = tuple(self.names)
+        _set(self, "names", names or numbers(size))
+        if names and (len(names) != size or len(set(names)) != size):
+            raise invalid("names", f"expected {size} different names")
+        _check_scalars(self)
 
     @property
     def size(self) -> int:
@@ -123,7 +134,7 @@ class Problem:
     def excess(self) -> Array:
         """μ − rf; raises `PROBLEM_INVALID` without `mu`."""
         if self.mu is None:
-            raise _invalid("mu", "the profile needs expected returns")
+            raise invalid("mu", "the profile needs expected returns")
         return self.mu - self.risk_free
 
     @property
@@ -229,85 +240,43 @@ def _set(problem: Problem, name: str, value: object) -> None:
     object.__setattr__(problem, name, value)
 
 
-def _frozen(values: Any) -> Array:
-    array = np.array(values, dtype=np.float64)
-    array.flags.writeable = False
-    return array
-
-
-def _invalid(where: str, reason: str) -> ContractError:
-    return ContractError("PROBLEM_INVALID", f"{where}: {reason}", where=f"problem.{where}")
-
-
-def _vector(values: Any, size: int, name: str) -> Array:
-    array = _frozen(values)
-    if array.shape != (size,):
-        raise _invalid(name, f"shape {array.shape}, expected ({size},)")
-    if not np.isfinite(array).all():
-        raise _invalid(name, "not finite")
-    return array
-
-
-def _check_covariance(cov: Array) -> None:
-    if cov.ndim != 2 or cov.shape[0] != cov.shape[1] or cov.shape[0] == 0:
-        raise _invalid("cov", f"shape {cov.shape}, expected (N, N) with N > 0")
-    largest = max(float(cov.max()), -float(cov.min()))
-    if not np.isfinite(largest):  # NaN and infinities show in the extremes
-        raise _invalid("cov", "not finite")
-    if _asymmetry(cov) > SYMMETRIC * largest:
-        raise _invalid("cov", "not symmetric")
-    if not (cov.diagonal() > 0.0).all():
-        raise _invalid("cov", "a variance is not positive")
-
-
-def _asymmetry(cov: Array) -> float:
-    """max |Σ − Σ'|, tile by tile of the upper triangle: no temporary of order N², no column strides."""
-    size, worst = len(cov), 0.0
-    for i in range(0, size, TILE):
-        for j in range(i, size, TILE):
-            gap = cov[i : i + TILE, j : j + TILE] - cov[j : j + TILE, i : i + TILE].T
-            worst = max(worst, float(gap.max()), -float(gap.min()))
-    return worst
-
-
 def _checked_group(group: Group, size: int) -> Group:
-    members = np.array(group.members, dtype=np.bool_)
+    name, members, least, most, kind = group
+    members = np.array(members, dtype=np.bool_)
     if members.shape != (size,):
-        raise _invalid(f"groups[{group.name}]", f"members of shape {members.shape}, expected ({size},)")
-    ends = [end for end in (group.min, group.max) if end is not None]
-    if not np.isfinite(ends).all() or (len(ends) == 2 and ends[0] > ends[1]):
-        raise _invalid(f"groups[{group.name}]", f"min {group.min} and max {group.max}")
-    return group._replace(members=members)
+        raise invalid(f"groups[{name}]", f"members of shape {members.shape}, expected ({size},)")
+    finite = (least is None or isfinite(least)) and (most is None or isfinite(most))
+    if not finite or (least is not None and most is not None and least > most):
+        raise invalid(f"groups[{name}]", f"min {least} and max {most}")
+    return Group(name, members, least, most, kind)
 
 
-def _check_scalars(problem: Problem, size: int) -> None:
+def _check_scalars(problem: Problem) -> None:
     if (problem.floors > problem.caps).any():
-        raise _invalid("lower", "a lower bound is above its upper bound")
-    if len(problem.names) != size or len(set(problem.names)) != size:
-        raise _invalid("names", f"expected {size} different names")
+        raise invalid("lower", "a lower bound is above its upper bound")
     for name in ("beta_tol", "l2", "turnover", "exit_turnover"):
         value = getattr(problem, name)
-        if not np.isfinite(value) or value < 0.0:
-            raise _invalid(name, f"{value} is not a finite number ≥ 0")
-    if not np.isfinite(problem.risk_free):
-        raise _invalid("risk_free", "not finite")
+        if not isfinite(value) or value < 0.0:
+            raise invalid(name, f"{value} is not a finite number ≥ 0")
+    if not isfinite(problem.risk_free):
+        raise invalid("risk_free", "not finite")
 
 
 def _rows(problem: Problem) -> Rows:
     names: list[str] = []
-    matrix: list[Array] = []
-    limit: list[float] = []
+    sides: list[tuple[Array | Mask, float, float]] = []
     for group in problem.groups:
-        indicator = group.members.astype(np.float64)
-        label = f"cluster_cap[{group.name}]" if group.kind == "cluster" else f"group[{group.name}].max"
         if group.max is not None:
-            names, matrix, limit = [*names, label], [*matrix, indicator], [*limit, group.max]
+            label = f"cluster_cap[{group.name}]" if group.kind == "cluster" else f"group[{group.name}].max"
+            names.append(label)
+            sides.append((group.members, 1.0, group.max))
         if group.min is not None:
-            label = f"group[{group.name}].min"
-            names, matrix, limit = [*names, label], [*matrix, -indicator], [*limit, -group.min]
+            names.append(f"group[{group.name}].min")
+            sides.append((group.members, -1.0, -group.min))
     if problem.beta is not None:
-        names.extend(("beta.upper", "beta.lower"))
-        matrix.extend((problem.beta, -problem.beta))
-        limit.extend((problem.beta_tol, problem.beta_tol))
-    stacked = np.array(matrix, dtype=np.float64).reshape(len(names), problem.size)
-    return Rows(tuple(names), stacked, np.array(limit, dtype=np.float64))
+        names += ("beta.upper", "beta.lower")
+        sides += ((problem.beta, 1.0, problem.beta_tol), (problem.beta, -1.0, problem.beta_tol))
+    matrix = np.empty((len(sides), problem.size))
+    for row, (values, sign, _) in zip(matrix, sides, strict=True):
+        np.multiply(values, sign, out=row)
+    return Rows(tuple(names), matrix, np.array([limit for _, _, limit in sides], dtype=np.float64))

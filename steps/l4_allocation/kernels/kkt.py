@@ -17,6 +17,7 @@ Nothing here knows which solver, rung or start produced the point.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from quantctl.steps.l4_allocation.kernels.problem import Kkt, Problem, Status
 from quantctl.steps.l4_allocation.kernels.scaling import scale_of
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 Formulation = Literal["min_variance", "max_sharpe", "max_diversification", "mean_variance", "risk_budget"]
 RATIOS: tuple[Formulation, ...] = ("max_sharpe", "max_diversification")
 
@@ -142,17 +144,23 @@ def _of_bounds(kind: str, problem: Problem, duals: Mapping[str, float]) -> Array
 
 def name_duals(problem: Problem, multipliers: Multipliers, *, barrier: bool = False) -> dict[str, float]:
     """The non-zero multipliers by constraint name, budget (or barrier) first."""
-    first = {"barrier": multipliers.barrier} if barrier else {"budget": multipliers.budget}
-    return (
-        first
-        | {f"weight_min[{problem.names[i]}]": lam for i, lam in _nonzero(multipliers.lower)}
-        | {f"weight_max[{problem.names[i]}]": lam for i, lam in _nonzero(multipliers.upper)}
-        | {problem.rows.names[i]: lam for i, lam in _nonzero(multipliers.rows)}
-    )
+    duals = {"barrier": multipliers.barrier} if barrier else {"budget": multipliers.budget}
+    low, high = _bound_names(problem.names)
+    named = ((low, multipliers.lower), (high, multipliers.upper), (problem.rows.names, multipliers.rows))
+    for names, values in named:
+        places = values.nonzero()[0]
+        duals.update(zip(_chosen(names, places), values[places].tolist(), strict=True))
+    return duals
 
 
-def _nonzero(values: Array) -> list[tuple[int, float]]:
-    return [(int(i), float(values[i])) for i in np.flatnonzero(values)]
+@lru_cache(maxsize=16)
+def _bound_names(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Constraint names of the lower and upper bounds of atoms."""
+    return tuple(f"weight_min[{name}]" for name in names), tuple(f"weight_max[{name}]" for name in names)
+
+
+def _chosen(names: tuple[str, ...], places: Index) -> list[str]:
+    return [names[i] for i in places.tolist()]
 
 
 def primal_violation(problem: Problem, weights: Array) -> float:
@@ -170,13 +178,12 @@ def primal_violation(problem: Problem, weights: Array) -> float:
 def active_names(problem: Problem, weights: Array, tolerance: float = 1e-9) -> tuple[str, ...]:
     """Names of the bounds and rows with slack at most `tolerance`."""
     rows = problem.rows
-    low = np.flatnonzero(weights - problem.floors <= tolerance)
-    high = np.flatnonzero(problem.caps - weights <= tolerance)
+    low, high = _bound_names(problem.names)
     slack = rows.limit - rows.matrix @ weights
     return (
-        *(f"weight_min[{problem.names[i]}]" for i in low),
-        *(f"weight_max[{problem.names[i]}]" for i in high),
-        *(rows.names[i] for i in np.flatnonzero(slack <= tolerance)),
+        *_chosen(low, (weights - problem.floors <= tolerance).nonzero()[0]),
+        *_chosen(high, (problem.caps - weights <= tolerance).nonzero()[0]),
+        *_chosen(rows.names, (slack <= tolerance).nonzero()[0]),
     )
 
 

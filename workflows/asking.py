@@ -34,7 +34,7 @@ class Asking:
         """Whether the wish is fulfilled; asks for it first. Raises the typed error that refused it.
 
         A holder of the lock that does not take the wish in time is of another version, or hangs:
-        `WORKER_BUSY` (exit 2). A resume waits for it to leave instead.
+        `WORKER_BUSY` (exit 2). A resume waits for it to leave instead, unless others may work beside it.
         """
         if self._done:
             return True
@@ -68,7 +68,9 @@ class Asking:
         withdraw(self._places, wish_id)
         if self._look(wish_id)[1] is not None:
             return  # it was fulfilled at the last moment
-        if self.wish.verb == "resume":
+        if self.wish.verb == "resume" and not (
+            self.wish.adopt_version and state.is_postgres(self._places.state_url)
+        ):
             self._done = True
             return
         raise ConfigError(

@@ -126,13 +126,13 @@ def resume(runtime: Runtime, wish: Wish) -> None:
 def take_up(runtime: Runtime, run_id: str, *, idle: bool = False) -> None:
     """Put a run that a process left pending into the queue again; one that waits there stays.
 
-    idle : nobody is at work on it, though its row may bear our name
+    idle : nobody is at work on it or its children, though their rows may bear our name
     """
     from dbos import DBOS
 
     for child in children.unfinished(runtime.places, run_id):
-        if not executing(runtime, child):
-            take_up(runtime, child)
+        if idle or not executing(runtime, child):
+            take_up(runtime, child, idle=idle)
     executor = runs.executors(runtime.places).get(run_id)
     claimed_here = executor == runtime.worker and run_id not in runtime.faults
     if not executor or (claimed_here and not idle):  # the queue may have handed it to us just now

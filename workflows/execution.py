@@ -96,8 +96,7 @@ class Executor:
             return known
         if known.state in ("FAILED", "CANCELLED"):
             raise _not_resumable(known)
-        if not adopt_version:
-            versions.check(self.places, run_id)
+        (versions.check_idle if adopt_version else versions.check)(self.places, run_id)
         return self._drive(run_id, wish=Wish(verb="resume", run_id=run_id, adopt_version=adopt_version))
 
     def retry(self, run_id: str, from_stage: str | None = None) -> RunStatus:

@@ -12,10 +12,10 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import postgres_door
 import pytest
 import wish_door
 from harness.sampling import sampled
@@ -28,62 +28,8 @@ WORDS = {
 }  # fmt: skip
 ENDS = {"cancel": (0, "CANCELLED"), "retry": (3, "FAILED"), "again": (3, "FAILED"), "resume": (0, "SUCCESS")}
 
-run_words, wait_for, each_record_once = wish_door.run_words, wish_door.wait_for, wish_door.each_record_once
-
-
-class Door(wish_door.Door):
-    """Commands over one Postgres; `hired` are the workers that the test ends."""
-
-    def __init__(self, data: Path, url: str, lease: float = 2) -> None:
-        super().__init__(data, {"TV_STATE_URL": url})
-        self.lease = lease
-        self.hired: list[subprocess.Popen[str]] = []
-
-    def _command(self, words: tuple[str, ...]) -> list[str]:
-        command = super()._command(words)
-        return [*command[:2], "--set", f"orchestration.lease_seconds={self.lease}", *command[2:]]
-
-    def hire(self, lease: float | None = None, **env: str) -> subprocess.Popen[str]:
-        """A worker that serves."""
-        kept, self.lease = self.lease, lease or self.lease
-        process = self.start("worker", **env)
-        self.hired.append(process)
-        self.lease = kept
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert "serves" in line, line + str(process.communicate(timeout=10))
-        return process
-
-    def dismiss(self) -> None:
-        """Kill whoever is left."""
-        for process in self.hired:
-            process.kill()
-            process.communicate()
-
-    def rows(self, query: str, *given: Any) -> list[tuple[Any, ...]]:
-        """Rows of the state database."""
-        from quantctl.lake import state
-
-        with state.reader(self.state_url) as connection:
-            return [tuple(row) for row in connection.execute(query, given).fetchall()]
-
-    def sound(self) -> None:
-        """Assert that each record of `k1` is there once, in one chain, and that every copy of it holds."""
-        from quantctl.verification import verify_ledger
-        from quantctl.workflows.runtime import Places
-
-        records = self.records()
-        each_record_once(records)
-        assert all(later["prev_hash"] == record["hash"] for record, later in pairwise(records))
-        assert [record["type"] for record in records].count("closed") == 1 + self.reopened()
-        data = self.data
-        places = Places(data, data / "lakehouse", data / "artifacts", data / "export", self.state_url)
-        report = verify_ledger(places, "k1")
-        assert report["ok"], report["findings"]
-
-    def reopened(self) -> int:
-        """How often `k1` was begun again."""
-        return [record["code"] for record in self.records()].count("REOPENED")
+Door, bury = postgres_door.Door, postgres_door.bury
+run_words, wait_for = wish_door.run_words, wish_door.wait_for
 
 
 class Scene:
@@ -151,14 +97,6 @@ def stage(scenes: dict[str, Scene], tmp_path: Path) -> Iterator[Callable[[str], 
         door.dismiss()
 
 
-def bury(door: Door) -> None:
-    """Let the lease of whoever was killed in the scene end now."""
-    import psycopg
-
-    with psycopg.connect(door.state_url) as connection:
-        connection.execute("UPDATE workers SET expires = 0 WHERE worker = 'run-k1'")
-
-
 def stopped(door: Door, what: str, held: Path) -> subprocess.Popen[str]:
     """A worker that sleeps while another one takes the wish; on waking it is alive, its lease is long."""
     worker = door.hire(lease=3600, HOLD=str(held))
@@ -168,23 +106,27 @@ def stopped(door: Door, what: str, held: Path) -> subprocess.Popen[str]:
     return worker
 
 
-def at_work(door: Door, what: str, held: Path, **env: str) -> subprocess.Popen[str]:
-    """A worker that will take the wish, its run as the wish is to find it."""
-    if what == "cancel":  # the worker has another run, so that this one waits
+def at_work(door: Door, what: str, held: Path, run_id: str, **env: str) -> subprocess.Popen[str]:
+    """A worker that will take the wish, its run as the wish is to find it; busy with `run_id` it waits."""
+    if what == "cancel":
         worker = door.hire(HOLD=str(held), **env)
-        wait_for(lambda: len(door.rows("SELECT 1 FROM workflow_status WHERE status = 'ENQUEUED'")) == 0 or
-                 door.engine("k0") == "PENDING")  # fmt: skip
+        door.wait_inside("tiny.double", run_id)
         bury(door)
         wait_for(lambda: door.engine("k1") == "ENQUEUED")
         return worker
     worker = door.hire(**env)
     if what == "resume":
+        os.kill(worker.pid, signal.SIGSTOP)
         put_down(door)
+        os.kill(worker.pid, signal.SIGCONT)
     return worker
 
 
 def put_down(door: Door) -> None:
-    """Let `k1` meet a fault, memory that is short in the second stage: it waits for a resume."""
+    """Let `k1` meet a fault, memory that is short in the second stage: it waits for a resume.
+
+    Whoever serves sleeps meanwhile, for it would take the run out of the queue.
+    """
     assert door(*run_words("k1", "--embedded"), TINY_GREEDY="1").returncode == 5
     found = door.rows("SELECT executor_id FROM workflow_status WHERE workflow_uuid = 'k1'")
     assert found == [("put-down:run-k1",)]
@@ -196,7 +138,7 @@ def trial(door: Door, what: str, who: str, held: Path, **env: str) -> str | None
     who : `another` worker, the asking `command` once the lease is over, or the command `again`
     """
     other = stopped(door, what, held) if who == "another" else None
-    worker = at_work(door, what, held, **env)
+    worker = at_work(door, what, held, "k0" if other is None else "kb", **env)
     asking = door.start(*WORDS[what], "--json")
     wait_for(lambda: worker.poll() is not None or "SUCCESS" in door.wishes())
     if worker.poll() is None:
@@ -300,10 +242,10 @@ def test_of_two_wishes_at_once_under_two_workers_one_takes_effect(
             door.wait_inside("tiny.double", run_id)
         bury(door)
         wait_for(lambda: door.engine("k1") == "ENQUEUED")
-    if what == "resume":
-        put_down(door)
     for worker in workers:
         os.kill(worker.pid, signal.SIGSTOP)
+    if what == "resume":
+        put_down(door)
     asking = [door.start(*WORDS[what], "--json") for _ in range(2)]
     wait_for(lambda: door.wishes() == ["ENQUEUED"] * 2)
     for worker in workers:

@@ -57,11 +57,12 @@ class WorkerLock:
 
 
 def holder(path: Path) -> str | None:
-    """Name of the live worker, or null when nobody holds the lock."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
+    """Name of the live worker, or null when nobody holds the lock. `DiskFault` where that is hidden."""
+    with disk_faults(path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return None

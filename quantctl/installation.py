@@ -29,6 +29,7 @@ def places(settings: Settings) -> Places:
     """
     paths = settings.paths
     data = _directory("data_dir", Path(paths.data_dir).resolve())
+    _directory("data_dir", data / "state")
 
     def below(key: str, name: str) -> Path:
         setting = getattr(paths, key)

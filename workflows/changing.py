@@ -5,6 +5,8 @@ Each function may be cut off anywhere and be called again: what was done is foun
 
 from __future__ import annotations
 
+import logging
+
 from quantctl.contracts.errors import ConfigError, QuantError
 from quantctl.contracts.records.batch import PIPELINE as BATCH_PIPELINE
 from quantctl.contracts.records.run import PROTOCOL, RunRequest
@@ -13,12 +15,14 @@ from quantctl.lake import artifact_index, leases, state
 from quantctl.lake.audit_file import is_whole, project
 from quantctl.lake.fault_points import reach
 from quantctl.lake.rundir import RunDirectory
-from quantctl.workflows import after, book, children, fence, lives, runs, versions
+from quantctl.workflows import after, book, children, engine_rows, fence, lives, runs, versions
 from quantctl.workflows.names import first_operation
 from quantctl.workflows.projection import project_run
 from quantctl.workflows.registry import build
 from quantctl.workflows.runs import RunStatus
 from quantctl.workflows.runtime import Places, Runtime
+
+log = logging.getLogger("quantctl.runner")
 
 
 def perform(runtime: Runtime, wish: Wish) -> None:
@@ -71,7 +75,8 @@ def cancel(runtime: Runtime, run_id: str, reason: str) -> None:
     if retried or executing(runtime, run_id):
         return
     if known.pipeline == BATCH_PIPELINE and runs.has_genesis(runtime.places, run_id):
-        take_up(runtime, run_id)  # it closes itself when it has cancelled its children
+        cancel_children(runtime, run_id, reason)
+        take_up(runtime, run_id)  # it books their ends and closes itself
         return
     request = runs.request_of(runtime.places, run_id)
     assert request is not None
@@ -84,6 +89,17 @@ def cancel(runtime: Runtime, run_id: str, reason: str) -> None:
         book.close_cancelled(sql, request, _not_started(runtime.places, request))
     reach("cancel.closed")
     _show_cancelled(runtime, run_id)
+
+
+def cancel_children(runtime: Runtime, run_id: str, reason: str) -> None:
+    """Cancel the children of a batch that have not ended, and end what a kill left half cancelled."""
+    for child in children.begun(runtime.places, run_id):
+        if child.state in runs.TERMINAL and not _half_cancelled(runtime.places, child):
+            continue
+        try:
+            cancel(runtime, child.run_id, reason)
+        except QuantError as problem:  # it ended meanwhile
+            log.info("child %s is not cancelled: %s", child.run_id, problem)
 
 
 def _show_cancelled(runtime: Runtime, run_id: str) -> None:
@@ -133,7 +149,7 @@ def take_up(runtime: Runtime, run_id: str, *, idle: bool = False) -> None:
     for child in children.unfinished(runtime.places, run_id):
         if idle or not executing(runtime, child):
             take_up(runtime, child, idle=idle)
-    executor = runs.executors(runtime.places).get(run_id)
+    executor = engine_rows.executor_of(runtime.places, run_id)
     claimed_here = executor == runtime.worker and run_id not in runtime.faults
     if not executor or (claimed_here and not idle):  # the queue may have handed it to us just now
         return
@@ -143,14 +159,14 @@ def take_up(runtime: Runtime, run_id: str, *, idle: bool = False) -> None:
         with runtime.engine.begin() as sql:
             leases.adopt(sql, runtime.worker, PROTOCOL, run_id, put_down=True)
     else:
-        DBOS.resume_workflow(run_id, queue_name=runs.queue_of_run(runtime.places, run_id))
+        DBOS.resume_workflow(run_id, queue_name=engine_rows.queue_of_run(runtime.places, run_id))
 
 
 def executing(runtime: Runtime, run_id: str) -> bool:
     """Whether a live process is at work on a run, or is just about to be."""
     if run_id in runtime.active:
         return True
-    executor = runs.executors(runtime.places).get(run_id)
+    executor = engine_rows.executor_of(runtime.places, run_id)
     if executor == runtime.worker:
         return run_id not in runtime.faults
     return executor in runtime.places.live_workers()
@@ -232,7 +248,7 @@ def _begun_again(known: RunStatus, attempt: int) -> bool:
 def _rewind(places: Places, run_id: str, operation: int) -> None:
     from dbos import DBOS
 
-    queue = runs.queue_of_run(places, run_id)
+    queue = engine_rows.queue_of_run(places, run_id)
     DBOS.rewind_workflow(run_id, start_step=operation, queue_name=queue)
 
 

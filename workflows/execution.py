@@ -24,7 +24,7 @@ from quantctl.contracts.errors import (
 from quantctl.contracts.records.run import RunRequest
 from quantctl.contracts.records.wish import Wish
 from quantctl.lake.files import free_bytes
-from quantctl.workflows import changing, runs, unrecorded, versions
+from quantctl.workflows import changing, engine_rows, runs, unrecorded, versions
 from quantctl.workflows.asking import Asking
 from quantctl.workflows.runs import RunStatus
 from quantctl.workflows.runtime import Places
@@ -151,7 +151,7 @@ class Executor:
         """
         asking = Asking(self.places, wish) if wish is not None else None
         while True:
-            batches = runs.of_batch(self.places, run_id, request)
+            batches = engine_rows.of_batch(self.places, run_id, request)
             worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop, batches=batches,
                             yields=not self.embedded)  # fmt: skip
             if worker.start():
@@ -174,7 +174,7 @@ class Executor:
         if asking is not None:
             asking.withdraw()
             changing.perform(worker.runtime, asking.wish)
-        if run_id not in runs.executors(self.places):
+        if engine_rows.executor_of(self.places, run_id) is None:
             assert request is not None
             worker.enqueue(request.model_dump())
         elif not changing.executing(worker.runtime, run_id):
@@ -195,14 +195,14 @@ class Executor:
             if run_id not in ended and time.monotonic() - looked < SELDOM_SECONDS:
                 return False
             looked = time.monotonic()
-            return runs.engine_done(self.places, run_id)
+            return engine_rows.done(self.places, run_id)
 
         worker.serve(finished)
         if run_id in faults:
             raise faults[run_id]
         # Asked to stop while the last stage ran: the run has ended, and the engine's row says so at once.
         deadline = time.monotonic() + SETTLE_SECONDS
-        while run_id in ended and not runs.engine_done(self.places, run_id) and time.monotonic() < deadline:
+        while run_id in ended and not engine_rows.done(self.places, run_id) and time.monotonic() < deadline:
             time.sleep(FOLLOW_SECONDS / 10)
         found = runs.require_status(self.places, run_id)
         if found.state in runs.TERMINAL:

@@ -10,11 +10,9 @@ from typing import Any
 
 from quantctl.contracts.errors import ConfigError, DataMissing
 from quantctl.contracts.ids import check_run_id
-from quantctl.contracts.records.batch import PIPELINE as BATCH_PIPELINE
 from quantctl.contracts.records.run import RunRequest
 from quantctl.lake import leases, state
-from quantctl.workflows import unrecorded
-from quantctl.workflows.names import QUEUE, queue_of
+from quantctl.workflows import engine_rows, unrecorded
 from quantctl.workflows.runtime import Places
 
 TERMINAL = ("SUCCESS", "FAILED", "CANCELLED")
@@ -184,7 +182,7 @@ def unattended(places: Places, run_id: str) -> bool:
     live = places.live_workers()
     if not state.is_postgres(places.state_url):
         return not live
-    row = _engine_row(places, run_id)
+    row = engine_rows.row(places, run_id)
     executor = row["executor_id"] if row is not None and row["status"] == "PENDING" else None
     return not leases.long_lived(live) and live.isdisjoint({executor, f"run-{run_id}"})
 
@@ -233,18 +231,6 @@ def stages_not_started(places: Places, run_id: str, stages: list[str]) -> list[s
     return [stage for stage in due if stage not in started]
 
 
-def executors(places: Places) -> dict[str, str]:
-    """Run id -> executor of every run that the engine knows ("" while it waits in the queue)."""
-    with state.reader(places.state_url) as connection:
-        if connection is None:
-            return {}
-        try:
-            rows = connection.execute("SELECT workflow_uuid, status, executor_id FROM workflow_status")
-            return {row[0]: str(row[2]) if row[1] == "PENDING" else "" for row in rows}
-        except state.TablesMissing:
-            return {}
-
-
 def attach(places: Places, request: RunRequest) -> RunStatus | None:
     """The run that already has this id, if its inputs are the same; null for a new id.
 
@@ -282,40 +268,3 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _brief(value: Any) -> str:
     text = json.dumps(value, sort_keys=True)
     return text if len(text) <= 40 else text[:37] + "..."
-
-
-def queue_of_run(places: Places, run_id: str) -> str:
-    """The queue in which a run waits: children of a batch have their own, parents too."""
-    query = "SELECT name, parent_workflow_id AS parent FROM workflow_status WHERE workflow_uuid = ?"
-    with state.reader(places.state_url) as connection:
-        try:
-            row = connection.execute(query, (run_id,)).fetchone() if connection else None
-        except state.TablesMissing:
-            row = None
-    return queue_of(row["name"], row["parent"]) if row else QUEUE
-
-
-def of_batch(places: Places, run_id: str, request: RunRequest | None = None) -> bool:
-    """Whether a run is a batch or a child of one; `request` is that of a run not known yet."""
-    if request is not None and request.pipeline == BATCH_PIPELINE:
-        return True
-    return queue_of_run(places, run_id) != QUEUE
-
-
-def engine_done(places: Places, run_id: str) -> bool:
-    """Whether the workflow engine is done with a run."""
-    row = _engine_row(places, run_id)
-    return row is not None and row["status"] in ("SUCCESS", "ERROR", "CANCELLED")
-
-
-def _engine_row(places: Places, run_id: str) -> state.Row | None:
-    with state.reader(places.state_url) as connection:
-        if connection is None:
-            return None
-        try:
-            row: state.Row | None = connection.execute(
-                "SELECT status, executor_id FROM workflow_status WHERE workflow_uuid = ?", (run_id,)
-            ).fetchone()
-        except state.TablesMissing:
-            return None
-        return row

@@ -12,16 +12,16 @@ from quantctl.contracts.errors import ConfigError, LeaseLost, StateUnreachable
 from quantctl.contracts.records.run import PROTOCOL
 from quantctl.lake import leases, state
 from quantctl.lake.fault_points import reach
-from quantctl.workflows import runs
+from quantctl.workflows import engine_rows
 from quantctl.workflows import runtime as runtimes
 from quantctl.workflows.names import ADMIN_QUEUE, QUEUE, queue_of, workflow_name
-from quantctl.workflows.queues import limit_here, register
+from quantctl.workflows.queues import limit_here, register, stop_claiming
 from quantctl.workflows.runtime import Places, Runtime
 from quantctl.workflows.seats import seat_of
 from quantctl.workflows.telling import Courier
 
 Answer = TypeVar("Answer")
-POLL_SECONDS = 0.1
+LOOK_SECONDS = 0.05
 ADOPT_SECONDS = 1.0  # between looks for runs of dead workers
 CLAIMED_SECONDS = 24 * 3600  # a run that was claimed just before leaving is finished first
 
@@ -110,7 +110,7 @@ class Worker:
         )  # fmt: skip
         runtimes.install(self.runtime)
         # Read under the lock and before the launch, which takes up what bears our own name.
-        self.found = runs.executors(self.places)
+        self.found = engine_rows.pending(self.places)
         if not self._listen:
             DBOS.listen_queues([])
         elif not self._batches:
@@ -121,7 +121,7 @@ class Worker:
         reach("engine.launching")
         DBOS.launch()
         reach("engine.launched")
-        register(limits.parallel, limits.children, POLL_SECONDS)
+        register(limits.parallel, limits.children)
         self._courier = Courier(self.runtime)
         self._courier.start()
 
@@ -146,7 +146,7 @@ class Worker:
         """Put a pending run into the queue again that nobody executes."""
         from dbos import DBOS
 
-        DBOS.resume_workflow(run_id, queue_name=runs.queue_of_run(self.places, run_id))
+        DBOS.resume_workflow(run_id, queue_name=engine_rows.queue_of_run(self.places, run_id))
 
     def adopt(self, *, put_down: bool = False) -> list[str]:
         """Take up what dead workers left pending; an embedded worker takes its own run only.
@@ -182,7 +182,7 @@ class Worker:
                     return
             else:
                 self._look_after(adopted, chore)
-            time.sleep(POLL_SECONDS / 2)
+            time.sleep(LOOK_SECONDS)
 
     def _look_after(self, adopted: Callable[[str], None], chore: Callable[[], None]) -> None:
         """Now and then, take over from the dead; leave when another process has this one's name."""
@@ -227,10 +227,11 @@ class Worker:
 
             self.runtime.leaving = True
             # Without its database the engine would wait for ever, and nothing could be booked.
-            waits = 0 if self._stop.is_set() or self._lost else CLAIMED_SECONDS
+            finishes = not (self._stop.is_set() or self._lost)
+            waits = CLAIMED_SECONDS if finishes and self._has_claimed() else 0
             DBOS.destroy(workflow_completion_timeout_sec=waits)
             if self._courier is not None:
-                self._courier.close(last_round=waits > 0)
+                self._courier.close(last_round=finishes)
             reach("engine.destroyed")
             self._seat.sign_out(self.runtime.engine)
             _forget(self.runtime.datasource)
@@ -238,6 +239,14 @@ class Worker:
             runtimes.install(None)
             self.runtime = None
         self._seat.leave()
+
+    def _has_claimed(self) -> bool:
+        """Whether anything is left to finish; nothing more is claimed from now on."""
+        stop_claiming()
+        try:
+            return self.name in self.ask(lambda: engine_rows.pending(self.places)).values()
+        except StateUnreachable:
+            return False
 
 
 def _forget(datasource: Any) -> None:

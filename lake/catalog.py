@@ -91,6 +91,7 @@ def _define(
     definitions: Mapping[str, str],
     lake_views: Mapping[str, str],
 ) -> None:
+    connection.execute("BEGIN")  # one commit; each view of its own would be logged and synced
     connection.execute("CREATE SCHEMA parts")
     for table in COLUMNS:
         connection.execute(f"CREATE VIEW parts.{table} AS {rows_of(table, root, index)}")
@@ -98,3 +99,4 @@ def _define(
         connection.execute(f"CREATE VIEW {view} AS {definitions[view]}")
     for name, query in lake_views.items():
         connection.execute(f"CREATE VIEW {name} AS {query}")
+    connection.execute("COMMIT")

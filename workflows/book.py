@@ -122,8 +122,8 @@ def ask_cancellation(sql: Connection, run_id: str, attempt: int, reason: str) ->
 def book_stage(sql: Session, request: RunRequest, stage: str, attempt: int, outcome: dict[str, Any]) -> str:
     """Findings, gates, artifacts and the outcome of a stage, with the index rows. Returns its status."""
     ledger.append(sql, _head(sql, request), outcome_drafts(stage, attempt, outcome), now())
-    for output in outcome["outputs"]:
-        _index(sql, request.run_id, Artifact.model_validate(output), stage, attempt)
+    outputs = [Artifact.model_validate(output) for output in outcome["outputs"]]
+    _index(sql, request.run_id, outputs, stage, attempt)
     return str(outcome["status"])
 
 
@@ -148,14 +148,15 @@ def append_kept(
     """What a fork keeps: its records, and the index rows of `outputs`, stage by stage."""
     ledger.append(sql, _head(sql, request), drafts, now())
     for stage, artifacts in outputs.items():
-        for artifact in artifacts:
-            _index(sql, request.run_id, artifact, stage, 1)
+        _index(sql, request.run_id, artifacts, stage, 1)
 
 
-def _index(sql: Session, run_id: str, artifact: Artifact, stage: str, attempt: int) -> None:
+def _index(sql: Session, run_id: str, artifacts: Sequence[Artifact], stage: str, attempt: int) -> None:
     from sqlalchemy import text
 
-    sql.execute(text(_INDEX), artifact.model_dump() | {"run_id": run_id, "step": stage, "attempt": attempt})
+    place = {"run_id": run_id, "step": stage, "attempt": attempt}
+    if artifacts:
+        sql.execute(text(_INDEX), [artifact.model_dump() | place for artifact in artifacts])
 
 
 _INDEX = """INSERT INTO artifact_index (run_id, path, name, sha256, rows, bytes, contract, step, attempt)

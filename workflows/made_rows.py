@@ -25,15 +25,17 @@ class Artifacts:
         self.run_id = run_id
         self.root = root
         self.booked = {row["name"] for row in artifact_index.rows(connection, run_id)}
+        self._read: dict[str, dict[str, Any]] = {}
 
     def document(self, name: str) -> dict[str, Any]:
-        """A JSON artifact; an absent or unreadable one gives no rows."""
-        path = self.path(name)
-        try:
-            found: dict[str, Any] = parse_strict(path.read_bytes()) if path else {}
-        except (FileNotFoundError, QuantError):
-            return {}
-        return found
+        """A JSON artifact, read once; an absent or unreadable one gives no rows."""
+        if name not in self._read:
+            path = self.path(name)
+            try:
+                self._read[name] = parse_strict(path.read_bytes()) if path else {}
+            except (FileNotFoundError, QuantError):
+                self._read[name] = {}
+        return self._read[name]
 
     def path(self, name: str) -> Path | None:
         """Where a booked artifact lies."""

@@ -8,7 +8,6 @@ records as one that was not. Per child that makes two operations of the engine: 
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,6 @@ from quantctl.contracts.errors import (
     InternalError,
     Interrupted,
     LeaseLost,
-    QuantError,
     StateUnreachable,
 )
 from quantctl.contracts.records.batch import BatchArguments, Child
@@ -35,7 +33,6 @@ from quantctl.workflows.runner import Run
 if TYPE_CHECKING:
     from quantctl.workflows.runtime import Runtime
 
-log = logging.getLogger("quantctl.runner")
 POLL_SECONDS = 0.1
 TEND_SECONDS = 1.0  # between looks for children that nobody executes
 
@@ -71,6 +68,7 @@ class BatchRun(Run):
         known = _known(self.runtime, self.request.run_id, attempt)
         for child in every[:begun]:
             self._begin(plan, child)
+        waiting.begin()
         going, cancelled, index = True, False, 0
         while index < begun:
             child = every[index]
@@ -122,6 +120,12 @@ class _Waiting:
         self._attempt = attempt
         self._tended = time.monotonic()
 
+    def begin(self) -> None:
+        """Go on with a cancellation at which an earlier life was killed."""
+        reason = self._cancellation()
+        if reason is not None:
+            self._cancel_children(reason)
+
     def for_end(self, run_id: str) -> None:
         """Return when a child has ended. Raises the fault that stops it, or this process."""
         since = None
@@ -164,9 +168,12 @@ class _Waiting:
     def _tend(self, found: children.Standing, run_id: str) -> None:
         reason = self._cancellation()
         if reason is not None:
-            _apart(lambda: _cancel_all(self._runtime, self._parent, reason))
+            self._cancel_children(reason)
         elif found.executor and not changing.executing(self._runtime, run_id):
             _apart(lambda: changing.take_up(self._runtime, run_id))
+
+    def _cancel_children(self, reason: str) -> None:
+        _apart(lambda: changing.cancel_children(self._runtime, self._parent, reason))
 
     def _cancellation(self) -> str | None:
         with environment_apart(self._parent), self._runtime.engine.begin() as sql:
@@ -218,12 +225,3 @@ def _apart(act: Callable[[], None]) -> None:
     thread.join()
     if problems:
         raise problems[0]
-
-
-def _cancel_all(runtime: Runtime, parent: str, reason: str) -> None:
-    """Cancel the children that have not ended."""
-    for run_id in children.unfinished(runtime.places, parent):
-        try:
-            changing.cancel(runtime, run_id, reason)
-        except QuantError as problem:  # it ended meanwhile
-            log.info("child %s is not cancelled: %s", run_id, problem)

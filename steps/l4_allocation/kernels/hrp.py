@@ -35,32 +35,37 @@ class Depth(NamedTuple):
 
     starts : ndarray (S,), segment k holds the leaves from starts[k] to that of the next
     first : ndarray (S,), number of a segment's first part among those of the next depth
-    split : numbers of the segments of two leaves or more, which have a second part
-    left : first[split];  owner : ndarray (N,), segment of each leaf
+    split : numbers of the segments of two leaves or more;  left : first[split], left + 1 the second part
+    row : ndarray (N,), N times the segment of each leaf;  parent : ndarray (S,), segment of the depth above
     """
 
     starts: Index
     first: Index
     split: Index
     left: Index
-    owner: Index
+    row: Index
+    parent: Index
 
 
 class Halving(NamedTuple):
     """All depths of a bisection, from the whole list down to single leaves; it depends on N alone.
 
     starts : the starts of all depths, as if their leaves stood one after the other
-    ends : where the segments of each depth end among all
+    ends : where the segments of each depth end among all;  left : all first parts among them
     """
 
     depths: tuple[Depth, ...]
     starts: Index
     ends: tuple[int, ...]
+    left: Index
 
-    def sums(self, leaves: Array) -> list[Array]:
-        """Sums of `leaves`, shape (N,) in order, over the segments of every depth."""
-        sums = np.add.reduceat(np.concatenate([leaves] * len(self.depths)), self.starts)
-        return [sums[low:high] for low, high in zip((0, *self.ends), self.ends, strict=False)]
+    def sums(self, leaves: Array) -> Array:
+        """Sums of `leaves`, shape (N,) in order, over the segments of all depths."""
+        return np.add.reduceat(np.concatenate([leaves] * len(self.depths)), self.starts)
+
+    def by_depth(self, values: Array) -> list[Array]:
+        """Views of values over all segments, one for each depth."""
+        return [values[low:high] for low, high in zip((0, *self.ends), self.ends, strict=False)]
 
 
 def hrp(problem: Problem, options: HrpSettings | None = None) -> Result:
@@ -90,24 +95,26 @@ def bisect(problem: Problem, order: Index, *, stdev: bool = False) -> tuple[Arra
     halving = halved(len(order))
     risks = branch_variances(problem.cov, order, halving)
     if stdev:
-        risks = [np.sqrt(risk) for risk in risks]
+        risks = np.sqrt(risks)
+    share = _shares(risks[halving.left], risks[halving.left + 1])
     floors, caps = problem.floors[order], problem.caps[order]
     bounded = bool((floors > 0.0).any() or (caps < 1.0).any())
-    lows, highs = (halving.sums(floors), halving.sums(caps)) if bounded else ([], [])
+    lows, highs = (halving.by_depth(halving.sums(each)) if bounded else [] for each in (floors, caps))
+    # What a segment keeps of the one that it is a part of.
+    kept = np.ones(len(risks))
+    kept[halving.left], kept[halving.left + 1] = share, 1.0 - share
+    parts = halving.by_depth(kept)
     nodes = [np.ones(1)]
-    for level, (depth, risk) in enumerate(zip(halving.depths, risks[1:], strict=False), 1):
-        left, weight = depth.left, nodes[-1][depth.split]
-        share = _shares(risk[left], risk[left + 1])
+    for level, depth in enumerate(halving.depths[1:], 1):
+        above, part = halving.depths[level - 1], parts[level]
         if bounded:
-            share = _clipped(share, weight, lows[level], highs[level], left)
-        parts = np.empty(len(risk))
-        parts[depth.first] = nodes[-1]
-        parts[left], parts[left + 1] = weight * share, weight * (1.0 - share)
-        nodes.append(parts)
+            left, weight = above.left, nodes[-1][above.split]
+            part[left] = _clipped(part[left], weight, lows[level], highs[level], left)
+            part[left + 1] = 1.0 - part[left]
+        nodes.append(nodes[-1][depth.parent] * part)
     weights = np.empty(len(order))
     weights[order] = nodes[-1]
-    error = np.concatenate(halving.sums(nodes[-1])) - np.concatenate(nodes)
-    return weights, float(np.abs(error).max())
+    return weights, float(np.abs(halving.sums(nodes[-1]) - np.concatenate(nodes)).max())
 
 
 @lru_cache(maxsize=16)
@@ -120,33 +127,36 @@ def halved(count: int) -> Halving:
         halves[1::2] = (edges[-1][:-1] + edges[-1][1:]) // 2
         edges.append(halves[np.append(True, halves[1:] > halves[:-1])])
     depths = []
-    for coarse, finer in zip(edges, [*edges[1:], edges[-1]], strict=True):
-        first, sizes = finer.searchsorted(coarse[:-1]), np.diff(coarse)
-        split, owner = np.flatnonzero(sizes > 1), np.repeat(np.arange(len(sizes)), sizes)
-        depths.append(Depth(coarse[:-1], first, split, first[split], owner))
+    for above, here, below in zip([edges[0], *edges], edges, [*edges[1:], edges[-1]], strict=False):
+        starts, sizes = here[:-1], np.diff(here)
+        first, split = below.searchsorted(starts), np.flatnonzero(sizes > 1)
+        row = count * np.repeat(np.arange(len(sizes)), sizes)
+        parent = above.searchsorted(starts, side="right") - 1
+        depths.append(Depth(starts, first, split, first[split], row, parent))
     starts = np.concatenate([level * count + depth.starts for level, depth in enumerate(depths)])
     ends = np.cumsum([len(depth.starts) for depth in depths]).tolist()
-    return Halving(tuple(depths), starts, tuple(ends))
+    left = np.concatenate([end + depth.left for end, depth in zip(ends, depths, strict=True)])
+    return Halving(tuple(depths), starts, tuple(ends), left)
 
 
-def branch_variances(cov: Array, order: Index, halving: Halving) -> list[Array]:
-    """Variance of the inverse-variance portfolio of every segment, one array for each depth."""
+def branch_variances(cov: Array, order: Index, halving: Halving) -> Array:
+    """Variances of the inverse-variance portfolios of all segments."""
     variance = cov.diagonal()[order]
     inverse = 1.0 / variance
-    totals = halving.sums(inverse)
-    variances = [variance]
+    own: list[Array] = []
     rows = np.empty((0, len(order)))
-    for depth, total in zip(halving.depths[-2::-1], totals[-2::-1], strict=True):
+    for depth in halving.depths[-2::-1]:
         first, second = depth.first, depth.left + 1
-        if variances[1:]:
+        if own:
             halves, rows = rows, rows.take(first, axis=0)
             rows[depth.split] += halves.take(second, axis=0)
         else:
             rows = _weighted(cov, order[first], inverse[first])
             rows[depth.split] += _weighted(cov, order[second], inverse[second])
-        own = np.add.reduceat(rows[depth.owner, order] * inverse, depth.starts)
-        variances.append(np.maximum(own, 0.0) / total**2)
-    return variances[::-1]
+        own.append(np.add.reduceat(rows.reshape(-1).take(depth.row + order) * inverse, depth.starts))
+    total = halving.sums(inverse) ** 2
+    total[-len(order) :] = 1.0
+    return np.maximum(np.concatenate([*own[::-1], variance]), 0.0) / total
 
 
 def _weighted(cov: Array, atoms: Index, weights: Array) -> Array:

@@ -156,7 +156,7 @@ def branch_variances(cov: Array, order: Index, halving: Halving) -> Array:
         own.append(np.add.reduceat(rows.reshape(-1).take(depth.row + order) * inverse, depth.starts))
     total = halving.sums(inverse) ** 2
     total[-len(order) :] = 1.0
-    return np.maximum(np.concatenate([*own[::-1], variance]), 0.0) / total
+    return np.asarray(np.maximum(np.concatenate([*own[::-1], variance]), 0.0) / total)
 
 
 def _weighted(cov: Array, atoms: Index, weights: Array) -> Array:

@@ -1,16 +1,44 @@
-"""Batches of tiny children behind the front door, and what two equal batches have in common."""
+"""Batches of tiny children behind the front door, and what two equal batches have in common.
+
+As a script it is the command line (`python fan_out_door.py batch ...`) in which something breaks inside one
+run of many, `IN_RUN`: the disk is full from its write point `FAIL_AT` on, or the process is killed at the
+point `DIE_AT` once that was passed `DIE_AFTER` times; without `IN_RUN`, wherever that is reached.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import tiny_door
 
-Door, PROFILE, prepared = tiny_door.Door, tiny_door.PROFILE, tiny_door.prepared
+PROFILE = tiny_door.PROFILE
 SHORT = "binance_spot_rating_all_short"
+
+
+class Door(tiny_door.Door):
+    """Commands in which something may break inside one run of many."""
+
+    def _command(self, words: tuple[str, ...]) -> list[str]:
+        command = super()._command(words)
+        return [command[0], str(Path(__file__)), *command[2:]]
+
+    def copy(self, root: Path, env: dict[str, str] | None = None) -> Door:
+        return Door(super().copy(root, env).data, env)
+
+    def whole_copy(self, root: Path) -> Door:
+        return Door(super().whole_copy(root).data, self.env)
+
+
+def prepared(root: Path) -> Door:
+    """A simulated lake of a few symbols."""
+    return Door(tiny_door.prepared(root).data)
 
 
 def batch_words(first: str = "2023-02-01", last: str = "2023-02-12", *more: str) -> tuple[str, ...]:
@@ -64,6 +92,14 @@ def lives(door: Door) -> dict[str, int]:
     return {str(row[0]): int(row[1]) for row in rows}
 
 
+def places_of(door: Door) -> Any:
+    """Where everything of a door lies."""
+    from quantctl.workflows.runtime import Places
+
+    data = door.data
+    return Places(data, data / "lakehouse", data / "artifacts", data / "export", door.state_url)
+
+
 def artifact(door: Door, parent: str = "b1") -> Any:
     """`data/batch.json` of a batch."""
     return json.loads((door.root(parent) / "data" / "batch.json").read_bytes())
@@ -72,11 +108,8 @@ def artifact(door: Door, parent: str = "b1") -> Any:
 def state_of(door: Door, run_id: str = "b1") -> str:
     """Where a run stands; `none` before it is known."""
     from quantctl.workflows import runs
-    from quantctl.workflows.runtime import Places
 
-    data = door.data
-    places = Places(data, data / "lakehouse", data / "artifacts", data / "export", door.state_url)
-    found = runs.status(places, run_id)
+    found = runs.status(places_of(door), run_id)
     return found.state if found is not None else "none"
 
 
@@ -120,3 +153,45 @@ def end(door: Door, words: tuple[str, ...], seconds: float = 900.0) -> None:
     process = door.start(*words)
     _, errors = process.communicate(timeout=seconds)
     assert process.returncode == 0, errors
+
+
+class Broken:
+    """What breaks in this process, as its environment says."""
+
+    def __init__(self, asked: dict[str, str]) -> None:
+        self._run, self._point = asked.get("IN_RUN"), asked.get("DIE_AT")
+        self._fail_at, self._tally = int(asked.get("FAIL_AT", "0")), asked.get("TALLY")
+        self._passed, self._after = 0, int(asked.get("DIE_AFTER", "0"))
+
+    def __call__(self, point: str) -> None:
+        from dbos import DBOS
+
+        if self._run is not None and DBOS.workflow_id != self._run:
+            return
+        if point == self._point:
+            self._passed += 1
+            if self._passed > self._after:
+                os.kill(os.getpid(), signal.SIGKILL)
+        elif self._point is None and point.partition(".")[0] in tiny_door.WRITES:
+            self._passed += 1
+            if self._tally is not None:
+                Path(self._tally).write_text(str(self._passed))
+            if 0 < self._fail_at <= self._passed:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"at {point}")
+
+
+def arm(asked: dict[str, str]) -> None:
+    """Break what is asked."""
+    from quantctl.lake import fault_points
+
+    if {"DIE_AT", "FAIL_AT"} & asked.keys():
+        assert asked.get("DIE_AT", "write.begin") in fault_points.POINTS
+        fault_points.arm(Broken(asked))
+
+
+if __name__ == "__main__":
+    from quantctl.cli import run
+
+    tiny_door.load_tiny()
+    arm(dict(os.environ))
+    run()

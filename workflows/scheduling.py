@@ -99,7 +99,7 @@ class Firing:
 
     def _notice(self) -> bool:
         """Turn the times that have passed into rows; whether there is any schedule."""
-        now = self._clock()
+        now, noted = self._clock(), False
         with self._engine.begin() as sql:
             known = schedules.read(sql)
             for schedule in known.values():
@@ -109,7 +109,9 @@ class Firing:
                     found = passed(*by, since, now, MOST)
                     if found and schedules.move(sql, schedule, schedules.stamp(found[-1])):
                         _note(sql, schedule, found, now)
-        reach("schedule.noticed")
+                        noted = True
+        if noted:
+            reach("schedule.noticed")
         return bool(known)
 
     def _settle(self) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import fan_out_door as fan
 import pytest
+
+from quantctl.contracts.canonical import canonical
+from quantctl.contracts.ledger_chain import line_of, seal
+from quantctl.verification import verify_ledger
 
 Door = Any  # of tiny_door.py
 
@@ -212,6 +218,56 @@ def test_a_child_made_again_is_told_from_the_one_that_was_booked(door: Door, tmp
         shutil.copy(alone.root("b1-20230203") / name, copy.root("b1-20230203") / name)
     findings = json.loads(copy("ledger", "verify", "b1", "--json").stdout)["data"][0]["findings"]
     assert [f["details"]["change"] for f in findings] == ["replaced"]
+
+
+def with_other_head(records: list[dict[str, Any]], *, sealed: bool) -> list[dict[str, Any]]:
+    """The records of a parent with another head of its first child; sealed anew from there on, or not."""
+    changed = [dict(record, data=dict(record["data"])) for record in records]
+    first = next(seq for seq, record in enumerate(changed) if record["code"] == "CHILD_CLOSED")
+    changed[first]["data"]["head_hash"] = "f" * 64
+    if sealed:
+        for seq in range(first, len(changed)):
+            changed[seq] = seal(changed[seq], changed[seq - 1]["hash"])
+    assert [record["body_hash"] for record in changed] == [record["body_hash"] for record in records]
+    return changed
+
+
+def put(door: Door, records: list[dict[str, Any]], *, file: bool, state: bool) -> None:
+    """Replace copies of the ledger of b1, with every head that stands beside them."""
+    head = records[-1]["hash"]
+    if file:
+        data = b"".join(line_of(record) for record in records)
+        (door.root("b1") / "audit.jsonl").write_bytes(data)
+        told = json.loads((door.root("b1") / "audit_head.json").read_bytes()) | {"hash": head}
+        (door.root("b1") / "audit_head.json").write_bytes(canonical(told))
+    if state:
+        with contextlib.closing(sqlite3.connect(door.data / "state" / "quantctl.sqlite")) as sql, sql:
+            for record in records:
+                row = (canonical(record).decode(), record["hash"], record["seq"])
+                sql.execute("UPDATE run_ledger SET record = ?, hash = ? WHERE run_id = 'b1' AND seq = ?", row)
+            sql.execute("UPDATE runs SET head_hash = ? WHERE run_id = 'b1'", (head,))
+
+
+@pytest.mark.parametrize(
+    ("file", "state", "sealed", "codes"),
+    [
+        (True, False, False, {"LEDGER_HASH"}),
+        (False, True, False, {"LEDGER_HASH"}),
+        (True, True, False, {"LEDGER_HASH", "LEDGER_CHILD"}),
+        (True, False, True, {"LEDGER_LINK"}),  # told by the other copy
+        (False, True, True, {"LEDGER_LINK", "LEDGER_CHILD"}),
+        (True, True, True, {"LEDGER_CHILD"}),  # every copy and head forged alike: the child itself tells
+    ],
+)
+def test_a_head_that_no_body_hash_covers_cannot_be_changed_unseen(
+    file: bool, state: bool, sealed: bool, codes: set[str], door: Door, tmp_path: Path
+) -> None:
+    copy = whole_copy(door, tmp_path)
+    put(copy, with_other_head(copy.records("b1"), sealed=sealed), file=file, state=state)
+    report = verify_ledger(fan.places_of(copy), "b1")
+    assert not report["ok"]
+    found = {finding["code"] for finding in report["findings"]}
+    assert found == codes
 
 
 def test_the_sdk_runs_a_batch_and_loads_its_record(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,20 +78,20 @@ def solve(program: Program, start: Array | None = None, rows: Mask | None = None
 def iterate(dense: Dense, pieces: Pieces, partition: Partition, tilt: float) -> End:
     """Newton's iteration from `partition`; `tilt` is the t of a ratio until its equation has a root."""
     tilt = tilt if pieces.program.ratio else 1.0
-    seen: set[bytes] = set()
+    key, seen = partition.key(), set[bytes]()
     for iteration in range(1, ITERATIONS + 1):
         found = claim(dense, pieces, partition, tilt)
         if found is None:
             return End("singular", iteration, partition, None)
         point, elastic = found
         following = pieces.following(dense.diagonal, point, partition)
-        if following.same(partition):
+        next_key = following.key()
+        if next_key == key:
             return _settled(dense, pieces, partition, point, iteration, elastic=elastic)
-        key = partition.key()
         if key in seen:
             return End("cycled", iteration, partition, None)
         seen.add(key)
-        partition, tilt = following, point.tilt
+        partition, key, tilt = following, next_key, point.tilt
     return End("exhausted", ITERATIONS, partition, None)
 
 
@@ -109,7 +109,7 @@ def _settled(
             return End("singular", iteration, partition, None)
         point = found[0]
     face = pieces.of(point.weights, ON if not elastic else NEAR)
-    if elastic or not face.same(partition):
+    if elastic or face.key() != partition.key():
         face = without_dependent(dense, pieces, face)
         found = claim(dense, pieces, face, point.tilt, own=True)
         weights = pieces.fixed(face.states) if found is None else found[0].weights

@@ -38,6 +38,7 @@ TURNS = 12
 # A factor is borrowed while its set differs in fewer than one name of so many; a small one is made anew.
 BORROWED = 14
 SMALL = 128
+TINY = float(np.finfo(np.float64).tiny)
 # Relative give of the rows while they are dependent: an inconsistent row prices its names in.
 ELASTIC = 1e-9
 
@@ -130,13 +131,12 @@ def claim(
     free = (partition.states & 1).nonzero()[0]
     weights = pieces.fixed(partition.states)
     gain, constant = pieces.tilted(partition.states)
-    chosen = np.concatenate(([0], 1 + partition.rows.nonzero()[0]))
-    normals, rest = pieces.normals[chosen], pieces.level[chosen]
+    normals, level = pieces.equations(partition.rows)
     if not free.size:
-        return _corner(dense, pieces, partition, weights, normals, rest)
-    load = None
-    if weights.any():
-        load, rest = dense.press(weights), rest - normals @ weights
+        return _corner(dense, pieces, partition, weights, normals, level)
+    load, rest = None, level
+    if free.size < weights.size and weights.any():
+        load, rest = dense.press(weights), level - normals @ weights
     border = normals.take(free, 1)
     # w_F = base + t slope − Q⁻¹E y: the additive form has one column, t = 1.
     ratio = 1 if pieces.program.ratio else 0
@@ -164,7 +164,7 @@ def claim(
         found, y = found + tilt * path[:, 1], y + tilt * multipliers[:, 1]
     weights[free] = found
     pressed = dense.press(weights)
-    if elastic and float(np.abs(normals @ weights - pieces.level[chosen]).max()) < CONSISTENT:
+    if elastic and float(np.abs(normals @ weights - level).max()) < CONSISTENT:
         y = _balanced(pieces, partition.states, pressed, tilt, y, normals)
     return Point(weights, pressed, tilt, float(y[0]), y[1:]), elastic
 
@@ -247,7 +247,7 @@ def independent(schur: Array, order: Index) -> Index:
 def _multipliers(schur: Array, sides: Array) -> tuple[Array, bool]:
     """Solve the Schur system; dependent rows give a little, so that they can be told apart."""
     if len(schur) == 1:
-        return sides / max(schur[0, 0], np.finfo(np.float64).tiny), False
+        return sides / max(schur[0, 0], TINY), False
     diagonal = schur.diagonal()
     size = np.sqrt(np.maximum(diagonal, 1e-4 * diagonal.max()))
     gram, scaled = schur / (size[:, None] * size), sides / size[:, None]

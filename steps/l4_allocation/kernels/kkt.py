@@ -116,7 +116,8 @@ def judge(
     multipliers = np.concatenate((lam.lower, lam.upper, lam.rows))
     primal = max(0.0, abs(float(weights.sum()) - 1.0), -float(slack.min()))
     stationarity = np.abs(_stationarity(problem, weights, gradient, lam)) / gradient.size
-    sign = -float(multipliers.min()) / float(np.max(gradient.size))
+    size = gradient.size
+    sign = -float(multipliers.min()) / (size if isinstance(size, float) else float(size.max()))
     dual = max(float(stationarity.max()), sign)
     products = multipliers * slack
     complementarity = float(np.abs(products).max()) / gradient.worth

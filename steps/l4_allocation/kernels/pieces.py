@@ -24,6 +24,8 @@ States = NDArray[np.int8]
 LOWER, BELOW, HELD, ABOVE, UPPER = range(5)
 # Names and rows change sides beyond this distance in weight, so that rounding cannot turn them back.
 SIDE = 1e-12
+# The budget is the first equation.
+FIRST = np.zeros(1, dtype=np.intp)
 
 
 class Partition(NamedTuple):
@@ -32,12 +34,8 @@ class Partition(NamedTuple):
     states: States
     rows: Mask
 
-    def same(self, other: Partition) -> bool:
-        """Whether both are one partition."""
-        return bool((self.states == other.states).all() and (self.rows == other.rows).all())
-
     def key(self) -> bytes:
-        """The partition as a key."""
+        """The partition as a key: equal keys are one partition."""
         return self.states.tobytes() + self.rows.tobytes()
 
 
@@ -63,6 +61,18 @@ class Pieces:
         self.normals[1:] = program.rows
         self.level = np.concatenate(([1.0], program.limit))
         self.sizes = np.abs(self.normals)
+        # Where a name is in each state, 0 where it is free, and where a name begins in these.
+        free = np.zeros(program.size)
+        self._ends = np.concatenate((self.lower, free, self.previous, free, self.upper))
+        self._names = np.arange(program.size)
+
+    def equations(self, rows: Mask) -> tuple[Array, Array]:
+        """E' and d of the budget and the active rows, one equation a row."""
+        active = rows.nonzero()[0]
+        if not active.size:
+            return self.normals[:1], self.level[:1]
+        chosen = np.concatenate((FIRST, active + 1))
+        return self.normals.take(chosen, 0), self.level.take(chosen)
 
     def of(self, weights: Array, near: float, rows: Mask | None = None) -> Partition:
         """The partition on which `weights` lie to within `near`; `rows` where the active ones are known."""
@@ -136,9 +146,9 @@ class Pieces:
         if not rows.any():
             if (states & 1).any():
                 return partition
-            index = np.zeros(1, dtype=np.intp)
+            index = FIRST
         else:
-            index = np.concatenate(([0], 1 + rows.nonzero()[0]))
+            index = np.concatenate((FIRST, 1 + rows.nonzero()[0]))
             index = index[self.sizes[index] @ (states & 1) == 0.0]
         for row in index:
             normal = self.normals[row]
@@ -182,8 +192,9 @@ class Pieces:
 
     def fixed(self, states: States) -> Array:
         """Weights of the names that are not free, 0 elsewhere."""
-        fixed = np.where(states == LOWER, self.lower, np.where(states == UPPER, self.upper, 0.0))
-        return np.where(states == HELD, self.previous, fixed) if self.kink else fixed
+        places = np.multiply(states, states.size, dtype=np.intp)
+        places += self._names
+        return self._ends.take(places)
 
     def slopes(self, states: States) -> Array:
         """∂‖w − w₀‖₁ on each name's piece; 0 at w₀."""

@@ -82,7 +82,7 @@ def show(
     path: Annotated[bool, typer.Option("--path", help="Print only where it lies.")] = False,
     as_json: Json = False,
 ) -> int:
-    """A run with its gates and artifacts, or one artifact."""
+    """A run with its gates and artifacts, or one artifact; a batch with its children instead of gates."""
     sdk = reading(ctx)
     if run_id.startswith("quant://"):
         run_id, artifact = _addressed(run_id)
@@ -94,7 +94,9 @@ def show(
     text = "\n\n".join([
         f"{_state_line(result.status)}\n{verdict_text(result)}",
         *_conflicts(sdk, run_id, result.artifacts),
-        table(("gate", "result", "errors", "warnings", "code"), gates),
+        table(("gate", "result", "errors", "warnings", "code"), gates)
+        if result.children is None
+        else _children(sdk, run_id),
         table(("artifact", "path", "sha256", "rows", "bytes"), files),
     ])  # fmt: skip
     emit("run", run_document(result), text, as_json=as_json)
@@ -196,6 +198,14 @@ def _show_artifact(sdk: Any, run_id: str, artifact: str, *, path: bool, as_json:
         pretty = "\n\n".join(in_words(certificate) for certificate in data["certificates"])
     emit("artifact", {"name": name, "path": str(place), "value": data}, pretty, as_json=as_json)
     return 0
+
+
+def _children(sdk: Any, run_id: str) -> str:
+    """The children of a batch, first those that did not succeed; of many the first."""
+    found = sorted(sdk.children(run_id), key=lambda child: child.state == "SUCCESS")
+    cells = [(child.run_id, child.as_of, child.state, child.code) for child in found[:LISTED]]
+    more = f"\n({len(found) - LISTED} more: quantctl list --parent {run_id})" if len(found) > LISTED else ""
+    return table(("child", "as of", "state", "code"), cells) + more
 
 
 def _conflicts(sdk: Any, run_id: str, artifacts: list[dict[str, Any]]) -> list[str]:

@@ -34,13 +34,14 @@ def render_index(
     Raises `INDEX_MISMATCH` (exit 1) if a verdict names another profile or run, or a hash differs.
     """
     _agree(manifest, verdicts, artifacts, files, judged_by or {})
-    gates = [_gate(path, verdict) for path, verdict in verdicts.items()]
+    batch = files.get(ARTIFACTS["batch"].path)
+    body = parse_strict(batch) if batch is not None else None
     rows = [_artifact(row) for row in sorted(artifacts, key=lambda row: str(row["path"]))]
     return "\n".join([
-        _title(manifest), "", _verdict(verdicts, files.get(ARTIFACTS["batch"].path)), "",
+        _title(manifest), "", _verdict(verdicts, body), "",
         f"- snapshot `{manifest['snapshot'].get('id')}`", f"- trace `{manifest['trace_id']}`",
         f"- replay `{shlex.join(manifest['replay'])}`", *_source(manifest), "",
-        *table(["gate", "result", "code", "artifact"], gates, "llll"), "",
+        *(_gates(verdicts) if body is None else _children(body)), "",
         *table(["artifact", "sha256", "rows", "bytes"], rows, "llrr"), "",
     ])  # fmt: skip
 
@@ -79,14 +80,13 @@ def _source(manifest: Mapping[str, Any]) -> list[str]:
     return [f"- forked from `{forked['run_id']}` at `{forked['from_stage']}`; kept as booked there: {kept}"]
 
 
-def _verdict(verdicts: Verdicts, batch: bytes | None) -> str:
+def _verdict(verdicts: Verdicts, batch: Mapping[str, Any] | None) -> str:
     """The status of atomic validation; a run that ended before it has no verdict of its own.
 
-    batch : `data/batch.json`, by which a batch is judged instead
+    batch : what `data/batch.json` holds, by which a batch is judged instead
     """
     if batch is not None:
-        body = parse_strict(batch)
-        total, passed = len(body["children"]), body["succeeded"]
+        total, passed = len(batch["children"]), batch["succeeded"]
         status = "PASS" if passed == total else "FAIL"
         return f"Verdict: **{status}** ({passed} of {total} children succeeded)"
     verdict = next((v for v in verdicts.values() if v["gate"] == "atomic_validation"), None)
@@ -113,6 +113,21 @@ def _agree(
         data = files.get(str(row["path"]))
         if not ARTIFACTS[row["name"]].timed and (data is None or sha256_hex(data) != row["sha256"]):
             raise _mismatch(str(row["path"]), "the file is not the one that the ledger names")
+
+
+def _gates(verdicts: Verdicts) -> list[str]:
+    rows = [_gate(path, verdict) for path, verdict in verdicts.items()]
+    return table(["gate", "result", "code", "artifact"], rows, "llll")
+
+
+def _children(batch: Mapping[str, Any]) -> list[str]:
+    """Of a batch, how every child ended; the gates are theirs."""
+    rows = [
+        [f"`{each['run_id']}`", each["as_of"], each["state"], each["code"] or "",
+         f"`{each['weights_sha256'][:12]}`" if each["weights_sha256"] else ""]
+        for each in batch["children"]
+    ]  # fmt: skip
+    return table(["child", "as of", "state", "code", "weights"], rows, "lllll")
 
 
 def _gate(path: str, verdict: Mapping[str, Any]) -> list[str]:

@@ -126,6 +126,17 @@ def _schedule(row: state.Row) -> Schedule:
     return Schedule(**values | {"enabled": bool(values["enabled"])})
 
 
+def alone(sql: Connection) -> None:
+    """Wait until nobody else changes several schedules, and be the one until the transaction ends.
+
+    Two that change them in different orders would wait for each other for ever. SQLite has one writer.
+    """
+    from sqlalchemy import text
+
+    if sql.dialect.name == "postgresql":
+        sql.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('quantctl/schedules', 0))"))
+
+
 def put(sql: Connection, schedule: Schedule) -> None:
     """Add a schedule, or replace the one of its profile."""
     from sqlalchemy import text
@@ -210,9 +221,14 @@ def time_of(sql: Connection, profile: str, fire: str) -> Time | None:
 def decide(
     sql: Connection, time: Time, state_name: str, now: str, code: str | None = None, reason: str | None = None
 ) -> None:
-    """Say what came of a time; one that is decided stays as it is."""
+    """Say what came of a time; one that is decided stays as it is.
+
+    A time that started its run while its schedule was removed is noted all the same: the run is there.
+    """
     from sqlalchemy import text
 
+    if state_name == "STARTED":
+        add(sql, time)
     sql.execute(
         text("UPDATE schedule_times SET state = :s, code = :c, reason = :r, decided_at = :n"
              " WHERE profile = :p AND fire = :f AND state = 'DUE'"),

@@ -191,6 +191,7 @@ def _write(places: Places, changes: Sequence[Change], wanted: Mapping[str, Sched
         return
     now = schedules.stamp(datetime.now(UTC))
     with places.writing() as engine, engine.begin() as sql:
+        schedules.alone(sql)
         before = schedules.read(sql)
         for change in real:
             if change.change == "removed":

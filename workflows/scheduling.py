@@ -99,18 +99,16 @@ class Firing:
 
     def _notice(self) -> bool:
         """Turn the times that have passed into rows; whether there is any schedule."""
-        now, noted = self._clock(), False
-        with self._engine.begin() as sql:
+        now = self._clock()
+        with self._engine.connect() as sql:
             known = schedules.read(sql)
-            for schedule in known.values():
-                by = beat(schedule, known)
-                if schedule.enabled and by is not None:
-                    since = schedules.moment(schedule.noticed_until)
-                    found = passed(*by, since, now, MOST)
-                    if found and schedules.move(sql, schedule, schedules.stamp(found[-1])):
+        new = [(schedule, found) for schedule in known.values() if (found := _passed(schedule, known, now))]
+        if new:
+            with self._engine.begin() as sql:
+                schedules.alone(sql)
+                for schedule, found in new:
+                    if schedules.move(sql, schedule, schedules.stamp(found[-1])):
                         _note(sql, schedule, found, now)
-                        noted = True
-        if noted:
             reach("schedule.noticed")
         return bool(known)
 
@@ -158,6 +156,12 @@ class Firing:
             logging.INFO if state == "STARTED" else logging.WARNING,
             "schedule %s at %s: %s%s", time.profile, time.fire, state, told,
         )  # fmt: skip
+
+
+def _passed(schedule: Schedule, known: dict[str, Schedule], now: datetime) -> list[datetime]:
+    """Times of a schedule that passed since they were last noticed."""
+    by = beat(schedule, known) if schedule.enabled else None
+    return passed(*by, schedules.moment(schedule.noticed_until), now, MOST) if by is not None else []
 
 
 def _note(sql: Connection, schedule: Schedule, found: list[datetime], now: datetime) -> None:

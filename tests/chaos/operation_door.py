@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -92,11 +93,7 @@ class Shift:
 
     def drain(self) -> None:
         """Tell all to leave, which they do well."""
-        for process in self._alive:
-            process.send_signal(signal.SIGTERM)
-        for process in self._alive:
-            _, told = process.communicate(timeout=60)
-            assert process.returncode == 0, told
+        dismiss(self._alive)
 
     def close(self) -> None:
         """End who is left."""
@@ -104,6 +101,17 @@ class Shift:
             if process.poll() is None:
                 process.kill()
             process.communicate()
+
+
+def dismiss(workers: list[subprocess.Popen[str]]) -> None:
+    """Tell workers to leave, once they serve, and see that they do well."""
+    for process in workers:
+        assert process.stdout is not None
+        assert "serves" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+    for process in workers:
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 0, told
 
 
 @contextmanager

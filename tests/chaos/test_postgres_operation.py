@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import front_door
@@ -19,10 +21,11 @@ import pytest
 import tiny_door
 import workshop
 from harness.sampling import sampled
-from operation_door import LEAD, SLEEVE, Door, on_shift, until
+from operation_door import LEAD, SLEEVE, Door, dismiss, on_shift, until
 
 from quantctl.contracts.errors import StateUnreachable
-from quantctl.lake import schedules
+from quantctl.lake import schedules, state
+from quantctl.workflows.scheduling import Firing
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
@@ -62,8 +65,8 @@ def assert_every_time_made_one_run(door: Door) -> None:
     """Each time of both schedules is decided, and its run is there once, with the id that follows from it."""
     times = door.rows("SELECT profile, fire, run_id, state FROM schedule_times ORDER BY profile, fire")
     fires: dict[str, list[str]] = {LEAD: [], SLEEVE: []}
-    for profile, fire, run_id, state in times:
-        assert state == "STARTED"
+    for profile, fire, run_id, became in times:
+        assert became == "STARTED"
         assert run_id == schedules.run_id_of(profile, schedules.moment(fire))
         fires[profile].append(fire)
     moments = [schedules.moment(fire) for fire in fires[LEAD]]
@@ -132,6 +135,43 @@ def test_every_time_starts_one_run_and_every_end_is_told(
     assert set(tries) <= {1, 2}
 
 
+def test_applying_schedules_while_a_worker_notices_their_times_is_no_deadlock(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command has changed the second schedule and not the first; the worker takes them in order."""
+    door = Door(tmp_path / "data", {"TV_STATE_URL": postgres_url})
+    door.data.mkdir()
+    door.declare(1)
+    for name, value in door.env.items():
+        monkeypatch.setenv(name, value)
+    here = front_door.FrontDoor(door.data)
+    assert here("schedule", "apply").exit == 0
+    # Other times count for `sleeve` now; once it is changed, `lead` is, in the same transaction.
+    (tmp_path / "profiles" / f"{SLEEVE}.yaml").write_text(
+        'description: x\nextends: development\nschedule: {cron: "*/1 * * * * *"}\n'
+    )
+    runtime = SimpleNamespace(engine=state.open_engine(postgres_url))
+    firing = Firing(SimpleNamespace(runtime=runtime), lambda *_: None)  # type: ignore[arg-type]
+    monkeypatch.setattr(firing, "_settle", lambda: None)
+    monkeypatch.setattr(firing, "_clock", lambda: datetime.now(UTC) + timedelta(seconds=5))
+    with ThreadPoolExecutor(1) as pool:
+        ticks = []
+        put = schedules.put
+
+        def slowly(sql: Any, schedule: Any) -> None:
+            put(sql, schedule)
+            if not ticks:
+                ticks.append(pool.submit(firing.tick))
+                time.sleep(0.3)
+                put(sql, replace(schedules.read(sql)[LEAD], cron="*/2 * * * * *"))
+
+        monkeypatch.setattr(schedules, "put", slowly)
+        assert here("schedule", "apply", "--profile", SLEEVE).exit == 0
+        ticks[0].result(timeout=30)
+    assert not door.rows("SELECT 1 FROM schedule_times GROUP BY profile, fire HAVING count(*) > 1")
+    runtime.engine.dispose()
+
+
 # A server that crashes
 
 RUNS = [f"r{number}" for number in range(5)]
@@ -194,11 +234,7 @@ def test_a_server_that_crashes_under_two_workers_costs_no_run_and_no_stage_is_bo
                     assert "Traceback" not in told
                     ends[process.returncode] += 1
                     alive[place] = door.start(*words)
-        for process in alive:
-            process.send_signal(signal.SIGTERM)
-        for process in alive:
-            _, told = process.communicate(timeout=60)
-            assert process.returncode == 0, told
+        dismiss(alive)
     finally:
         for process in alive:
             if process.poll() is None:

@@ -136,6 +136,20 @@ def test_a_worker_that_dies_between_starts_no_second_run_and_loses_none(desk: De
     assert desk.queued == ["nightly_20260302-020000"]
 
 
+def test_a_run_that_starts_while_its_schedule_is_removed_is_noted_with_its_time(desk: Desk) -> None:
+    desk.put(DATA)
+    desk.now = datetime(2026, 3, 2, 2, 0, 1, tzinfo=UTC)
+
+    def build(*words: str) -> Any:
+        with desk.engine.begin() as sql:
+            schedules.remove(sql, "nightly")
+        return Request(*words)
+
+    desk.worker(build).tick()
+    assert desk.queued == ["nightly_20260302-020000"]
+    assert desk.states() == {"nightly_20260302-020000": "STARTED"}
+
+
 def test_a_clock_that_goes_back_fires_nothing_twice(desk: Desk) -> None:
     desk.put(DATA)
     firing = desk.worker()

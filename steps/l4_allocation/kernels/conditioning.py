@@ -65,7 +65,7 @@ def condition_correlation(corr: Array, kappa_limit: float, *, floor: float = 0.0
     intensity = max(minimal_intensity(largest, smallest, kappa_limit), floor)
     conditioned = corr + corr.T
     conditioned *= (1.0 - intensity) / 2.0
-    np.fill_diagonal(conditioned, 1.0)
+    conditioned.reshape(-1, order="A")[:: len(conditioned) + 1] = 1.0
     return Conditioned(
         conditioned,
         intensity,

@@ -23,6 +23,8 @@ from quantctl.contracts.errors import ConfigError, ContractError
 Array = NDArray[np.float64]
 Intensity = Callable[[Array, float, float], float]
 
+EPSILON = float(np.finfo(np.float64).eps)
+
 _SKLEARN = {"graphical_lasso": "GraphicalLassoCV", "min_cov_det": "MinCovDet", "shrunk": "ShrunkCovariance"}
 
 
@@ -67,13 +69,13 @@ def estimate_covariance(
     if not np.isfinite(mean).all():
         raise ContractError("NONFINITE_INPUT", "returns hold a value that is not finite", where="returns")
     cov, intensity = _estimate(returns - mean, method, options or {}, seed)
-    vol = np.sqrt(np.diag(cov))
+    vol = np.sqrt(cov.diagonal())
     # A constant column is centred to the rounding of its mean, not to zero.
-    if not (vol > bars * np.finfo(np.float64).eps * np.abs(mean)).all():
+    if not (vol > bars * EPSILON * np.abs(mean)).all():
         raise ContractError("DEGENERATE_INPUT", "an asset has no variance", where="returns")
     corr = np.outer(vol, vol)
     np.divide(cov, corr, out=corr)
-    np.fill_diagonal(corr, 1.0)
+    corr.reshape(-1)[:: len(corr) + 1] = 1.0
     return Covariance(cov, vol, corr, intensity)
 
 

@@ -33,24 +33,24 @@ class Tree(NamedTuple):
 
 def squared_distances(cov: Array, options: HrpSettings) -> Array:
     """Squares of the distances of `options.distance`, shape (N, N), zero diagonal, symmetric as `cov` is."""
-    vol = np.sqrt(np.diag(cov))
+    vol = np.sqrt(cov.diagonal())
     squared = np.outer(vol, vol)
     np.divide(cov, squared, out=squared)
     squared *= -0.5
     squared += 0.5
     np.maximum(squared, 0.0, out=squared)
-    np.fill_diagonal(squared, 0.0)
+    squared.reshape(-1)[:: len(squared) + 1] = 0.0
     return _between_columns(np.sqrt(squared)) if options.distance == "euclidean" else squared
 
 
 def _between_columns(distance: Array) -> Array:
     gram = distance.T @ distance
-    norms = np.diag(gram)
+    norms = gram.diagonal()
     squared = np.add.outer(norms, norms)
     squared -= gram
     squared -= gram
     np.maximum(squared, 0.0, out=squared)
-    np.fill_diagonal(squared, 0.0)
+    squared.reshape(-1)[:: len(squared) + 1] = 0.0
     return squared
 
 

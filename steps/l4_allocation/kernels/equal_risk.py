@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from quantctl.contracts.errors import ConfigError
 from quantctl.steps.l4_allocation.kernels.certificate import explain_infeasibility
 from quantctl.steps.l4_allocation.kernels.engine import NATIVE, Engine, Rung
-from quantctl.steps.l4_allocation.kernels.kkt import Multipliers, active_names, check_kkt, name_duals
+from quantctl.steps.l4_allocation.kernels.kkt import Multipliers, active_names, judge, name_duals
 from quantctl.steps.l4_allocation.kernels.problem import Attempt, Kkt, Problem, Result, restricted
 from quantctl.steps.l4_allocation.kernels.risk_active import Search, solve_on_sets, starting_sets
 from quantctl.steps.l4_allocation.kernels.risk_barrier import interior_point
@@ -236,9 +236,8 @@ class _Climb:
 
     def _kkt(self, point: RiskPoint) -> tuple[Kkt, dict[str, float]]:
         lam = Multipliers(0.0, np.zeros(len(point.x)), point.caps, point.rows, point.barrier)
-        duals = name_duals(self.problem, lam, barrier=True)
-        found = check_kkt(self.problem, point.x, duals, formulation="risk_budget", budgets=self.budgets)
-        return found, duals
+        found = judge(self.problem, point.x, lam, "risk_budget", budgets=self.budgets)
+        return found, name_duals(self.problem, lam, barrier=True)
 
 
 def _spread(program: RiskProgram) -> tuple[Array, float]:

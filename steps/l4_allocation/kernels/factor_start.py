@@ -63,7 +63,8 @@ class FactorModel:
         self.specific = dense.diagonal - self.loading**2
         self.normals = np.concatenate((pieces.normals[:1], self.loading[None, :], pieces.normals[1:]))
         self.level = np.concatenate((pieces.level[:1], (0.0,), pieces.level[1:]))
-        self.spread = (self.normals**2) @ (1.0 / self.specific)
+        self.inverse = 1.0 / self.specific
+        self.spread = (self.normals**2) @ self.inverse
 
     def start(self) -> tuple[Partition, float]:
         """The model's partition and its t."""
@@ -72,7 +73,7 @@ class FactorModel:
         if pieces.program.ratio:
             variance, numerator = self._ratio(np.full(self.specific.size, 1.0 / self.specific.size))
             tilt = variance / max(numerator, POSITIVE * float(np.abs(pieces.gain).max()), 1e-300)
-        dual[0] = tilt * float(np.median(pieces.gain))
+        dual[0] = tilt * float(np.sort(pieces.gain)[pieces.gain.size // 2])
         dual, tilt, trial = self._climbed(dual, tilt)
         partition = Partition(pieces.pieces(trial.target), dual[2:] > 0.0)
         residual = self.specific * trial.weights - tilt * pieces.gain + dual @ self.normals
@@ -100,9 +101,9 @@ class FactorModel:
 
     def _trial(self, dual: Array, tilt: float) -> Trial:
         pieces = self.pieces
-        target = (tilt * pieces.gain - dual @ self.normals) / self.specific
+        target = (tilt * pieces.gain - dual @ self.normals) * self.inverse
         if pieces.kink:
-            target = pieces.prox(target, tilt * pieces.kink / self.specific)
+            target = pieces.prox(target, tilt * pieces.kink * self.inverse)
         weights = np.minimum(np.maximum(target, pieces.lower), pieces.upper)
         free = weights == target
         if pieces.kink:
@@ -113,7 +114,7 @@ class FactorModel:
 
     def _step(self, dual: Array, trial: Trial, index: Index, tilt: float, lift: float) -> tuple[Array, Trial]:
         """One Newton step over the rows `index`, shortened while the dual falls behind its crest."""
-        hessian, _ = self._hessian(trial.free, index, lift)
+        hessian = self._hessian(self.normals.take(index, 0), trial.free * self.inverse, index, lift)
         step = np.zeros(dual.size)
         step[index] = _solved(hessian, trial.gradient[index])
         slope, length = float(trial.gradient @ step), 1.0
@@ -127,26 +128,25 @@ class FactorModel:
             length *= max(0.1, slope / (slope - reached))
         return following, found
 
-    def _hessian(self, free: Mask, index: Index, lift: float) -> tuple[Array, Array]:
-        """−∇² of the dual over the rows `index`, lifted; and E_F of those rows."""
-        border = self.normals[index][:, free]
-        hessian = (border / self.specific[free]) @ border.T
-        hessian.flat[:: len(index) + 1] += lift * self.spread[index]
+    def _hessian(self, border: Array, give: Array, index: Index, lift: float) -> Array:
+        """−∇² of the dual over the rows `index`, lifted; `border` is E of those, `give` D⁻¹, 0 off F."""
+        hessian = np.asarray((border * give) @ border.T)
+        hessian.reshape(-1)[:: len(index) + 1] += lift * self.spread[index]
         hessian[1, 1] += 1.0
-        return hessian, border
+        return hessian
 
     def _tilted(self, dual: Array, trial: Trial, tilt: float) -> tuple[Array, float]:
         """y and t after Newton's step in t: on a partition x'Mx = V + t²v and numerator = n + tv."""
         active = dual > 0.0
         active[:2] = True
-        free, index = trial.free, active.nonzero()[0]
-        gain = self.pieces.gain[free]
+        give, index = trial.free * self.inverse, active.nonzero()[0]
+        gain = self.pieces.gain
         if self.pieces.kink:
-            gain = gain - self.pieces.kink * np.sign(trial.weights - self.pieces.previous)[free]
-        hessian, border = self._hessian(free, index, LEAST)
-        load = border @ (gain / self.specific[free])
-        turned = _solved(hessian, load)
-        spread = max(float(gain @ (gain / self.specific[free])) - float(load @ turned), 0.0)
+            gain = gain - self.pieces.kink * np.sign(trial.weights - self.pieces.previous)
+        border, moved = self.normals.take(index, 0), gain * give
+        load = border @ moved
+        turned = _solved(self._hessian(border, give, index, LEAST), load)
+        spread = max(float(gain @ moved) - float(load @ turned), 0.0)
         variance, numerator = self._ratio(trial.weights)
         still, least = variance - tilt**2 * spread, numerator - tilt * spread
         aim = still / least if still > 0.0 and least > 0.0 else np.inf

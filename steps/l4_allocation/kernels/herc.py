@@ -125,7 +125,7 @@ def top_clusters(linkage: Array, clusters: int) -> Partition:
 
 def inverse_variance(cov: Array, partition: Partition) -> tuple[Array, Array]:
     """Weights (N,) that sum to 1 in every cluster, and the variances (k,) of the clusters."""
-    inverse = 1.0 / np.diag(cov)
+    inverse = 1.0 / cov.diagonal()
     inside = inverse / np.bincount(partition.labels, inverse)[partition.labels]
     held = np.zeros((len(partition.nodes), len(cov)))
     held[partition.labels, np.arange(len(cov))] = inside

@@ -72,7 +72,7 @@ def balance_risk(cov: Array, budgets: Array, until: _Verdict | None = None) -> B
     products with Σ if all streams load on one factor, 40-80 in hedged books; O(N²) each. Ends early at an
     iterate x with error e for which `until` (x, e) holds.
     """
-    vol = np.sqrt(np.diag(cov))
+    vol = np.sqrt(cov.diagonal())
     if len(vol) <= DENSE:
         return _descend(cov.__matmul__, _Dense(cov), 1.0 / vol, budgets, ACCURACY, until)
     press = symmetric_product(cov)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
@@ -25,13 +26,18 @@ STYLE: Any = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#9ca3af",
     "xtick.color": "#374151", "ytick.color": "#374151", "axes.labelcolor": "#374151", "axes.linewidth": 0.8,
 }  # fmt: skip
+_ALONE = threading.Lock()
 
 
 def draw(facts: Facts) -> dict[str, str]:
-    """SVG text by name of the plot. Needs matplotlib; its global state is left as it was."""
+    """SVG text by name of the plot. Needs matplotlib; its global state is left as it was.
+
+    One at a time: the style is the whole process's, and another run that ended its own drawing meanwhile
+    would take it away.
+    """
     import matplotlib as mpl
 
-    with mpl.rc_context(STYLE):
+    with _ALONE, mpl.rc_context(STYLE):
         bars = min(len(facts.risk), MOST_BARS)
         return {
             "growth": _svg(

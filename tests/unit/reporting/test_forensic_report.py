@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -21,6 +23,7 @@ from quantctl.contracts.records.weights import PhysicalPortfolio, SolverPortfoli
 from quantctl.contracts.settings.allocation import AllocationSettings
 from quantctl.contracts.settings.report import ReportSettings
 from quantctl.contracts.stage import RunFacts
+from quantctl.steps.reporting import plots
 from quantctl.steps.reporting.facts import risk_shares
 from quantctl.steps.reporting.report import ReportParams, report
 
@@ -263,6 +266,28 @@ def test_two_processes_with_different_hash_seeds_write_the_same_bytes():
     first = digest("1")
     assert "report_html" in first
     assert digest("2") == first
+
+
+def test_two_runs_in_one_process_draw_one_after_the_other(written, monkeypatch):
+    """The style of a plot is the process's: whoever ends first must not take it from the other."""
+    growth, svg, drawn, others, entered = plots._growth, plots._svg, [], [], threading.Event()
+
+    def seen(facts):
+        drawn.append(facts)
+        return growth(facts)
+
+    def crowded(paint, size, title):
+        if threading.current_thread() is not threading.main_thread():
+            entered.set()
+        elif not others:  # the first figure of all: now another run wants to draw
+            others.append(ThreadPoolExecutor(1).submit(plots.draw, drawn[0]))
+            assert not entered.wait(timeout=1.0)
+        return svg(paint, size, title)
+
+    monkeypatch.setattr(plots, "_growth", seen)
+    monkeypatch.setattr(plots, "_svg", crowded)
+    assert report(**inputs()).outputs == written
+    assert set(others[0].result(timeout=120)) == {"growth", "correlation", "risk", "regime"}
 
 
 def test_the_page_is_self_contained_and_small(written):

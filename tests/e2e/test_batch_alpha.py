@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import front_door
@@ -71,3 +72,13 @@ def test_what_a_person_reads_of_a_batch_names_every_child(batch: Any) -> None:
     listed = batch("list", "--parent", "b1", "--json").document["data"]
     assert [run["run_id"] for run in listed] == children
     assert json.loads(batch("status", "b1", "--json").out)["data"]["children"]["succeeded"] == 2
+
+
+def test_a_child_that_ran_beside_another_is_the_run_that_it_is_alone(
+    batch: Any, fair: Any, tmp_path: Path
+) -> None:
+    child = batch.file("b1", "data/batch.json")["children"][1]["run_id"]
+    alone = fair.copy(tmp_path)
+    done = alone(*batch.file(child, "config/resolved_manifest.json")["replay"][1:])
+    assert done.exit == 0, done.err
+    assert alone.result(child) == batch.result(child)

@@ -13,7 +13,11 @@ from quantctl.lake.state import Reader
 _COLUMNS = ("seq", "ts", "type", "step", "attempt", "status", "code", "body_hash", "hash", "run_id")
 _AT_WORK = ("PENDING", "ENQUEUED", "DELAYED")  # states of the engine in which projections may be behind
 _ENDS = ("SUCCESS", "FAILED", "CANCELLED")
-_RUN = ("head_seq", "head_hash", "state", "exit_code", "code")
+_RUN = (
+    "head_seq", "head_hash", "state", "exit_code", "code", "closed_at", "attempt", "profile", "trace_id",
+    "pipeline", "snapshot",
+)  # fmt: skip
+_BESIDE = ("run_ledger", "artifact_index", "run_lives")
 
 
 class Kept(NamedTuple):
@@ -66,14 +70,31 @@ def _over(connection: Reader, run_id: str, said: str) -> bool:
 
 
 def run_ids(connection: Reader | None) -> list[str]:
-    """Every run that has a ledger, oldest first."""
+    """Every run that has a ledger, oldest first; then those of which only records are left."""
     if connection is None:
         return []
     try:
         found = connection.execute("SELECT run_id FROM runs ORDER BY created_at, run_id").fetchall()
+        bare = connection.execute(
+            "SELECT DISTINCT run_id FROM run_ledger WHERE run_id NOT IN (SELECT run_id FROM runs)"
+            " ORDER BY run_id"
+        ).fetchall()
     except state.TablesMissing:
         return []
-    return [str(row[0]) for row in found]
+    return [str(row[0]) for row in (*found, *bare)]
+
+
+def tables_with(connection: Reader | None, run_id: str) -> list[str]:
+    """Tables beside that of the runs which have rows of a run."""
+    try:
+        return [] if connection is None else [table for table in _BESIDE if _has(connection, table, run_id)]
+    except state.TablesMissing:
+        return []
+
+
+def _has(connection: Reader, table: str, run_id: str) -> bool:
+    query = f"SELECT 1 FROM {table} WHERE run_id = ? LIMIT 1"
+    return connection.execute(query, (run_id,)).fetchone() is not None
 
 
 def file_lines(root: Path) -> list[bytes] | None:

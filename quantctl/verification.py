@@ -18,13 +18,14 @@ from quantctl.contracts.ledger_changes import Change, changes, in_form, record_o
 from quantctl.contracts.stage import Finding
 from quantctl.file_versions import check_files
 from quantctl.lake import ledger_copies, state
-from quantctl.lake.ledger_copies import Kept
 from quantctl.lake.rundir import require_run
 from quantctl.lake.state import Reader
+from quantctl.run_rows import STATE, check_index, check_manifest, check_rows, check_without_row
+from quantctl.workflows import unrecorded
 from quantctl.workflows.runtime import Places
 
 LOOKS = 3  # at a run that goes on meanwhile
-FILE, STATE = "audit.jsonl", "the state database"
+FILE = "audit.jsonl"
 
 
 class Copy(NamedTuple):
@@ -55,9 +56,10 @@ def verify_ledger(places: Places, run_id: str, *, head: str | None = None) -> di
 
 
 def verify_all(places: Places) -> Iterator[dict[str, Any]]:
-    """Verify every run of the state database, oldest first, one report at a time."""
+    """Verify every run, oldest first, then those that only a directory tells of; one report at a time."""
     with state.reader(places.state_url) as connection:
-        for run_id in ledger_copies.run_ids(connection):
+        known = dict.fromkeys(ledger_copies.run_ids(connection) + unrecorded.directories(places))
+        for run_id in known:
             root = places.run_root(run_id)
             report = _look(connection, root, run_id, None)[0]
             yield report if report["ok"] or not root.is_dir() else verify_ledger(places, run_id)
@@ -76,12 +78,17 @@ def _look(
     over = kept is None or kept.over
     findings = list(file.findings) if truth is None else _compared(file, truth, over=over)
     if kept is not None and truth is not None:
-        findings += _rows(kept, truth, over=over)
+        findings += check_rows(kept, truth.records, sound=not truth.findings)
+    else:
+        findings += check_without_row(connection, run_id)
     findings += _head_file(root, file) + _given(head, file, truth)
     if truth is None or truth.findings:
         truth = file
     findings += check_files(connection, root, truth.records)
     findings += check_children(connection, root.parent, truth.records)
+    if not truth.findings and truth.records:
+        findings += check_manifest(root, truth.records)
+        findings += check_index(connection, root, run_id, truth.records) if kept and over else []
     return {
         "run_id": run_id,
         "ok": not any(finding.level == "ERROR" for finding in findings),
@@ -181,35 +188,6 @@ def _code(copy: Copy, other: Copy, change: Change) -> str:
 
 def _details(copy: Copy, change: Change) -> dict[str, Any]:
     return {"copy": copy.name, "line": change.line, "change": change.kind, "lines": change.lines}
-
-
-def _rows(kept: Kept, state: Copy, *, over: bool) -> list[Finding]:
-    """The rows of the state database held against the records in them."""
-    found = [
-        _error(
-            "LEDGER_HASH", f"the columns of record {place} in {STATE} are not those of the record: {names}",
-            copy=STATE, line=place, change="edited", lines=1,
-        )
-        for place, names in kept.strayed(state.records)
-    ]  # fmt: skip
-    last = state.records[-1] if state.records else {}
-    head = (kept.run["head_seq"], kept.run["head_hash"])
-    if head != (last.get("seq"), last.get("hash")):
-        message = f"{STATE} has its head at record {head[0]}, its last one is {last.get('seq')}"
-        found.append(_error("LEDGER_TRUNCATED", message, copy=STATE, line=len(state.lines)))
-    elif over and last.get("type") != "closed":
-        message = f"the run is over, but its last record in {STATE} is not `closed`"
-        found.append(_error("LEDGER_TRUNCATED", message, copy=STATE, line=len(state.lines)))
-    elif last.get("type") == "closed" and not state.findings:
-        data = last["data"]
-        said = {"state": data["state"], "exit_code": data["exit_code"], "code": last["code"]}
-        wrong = sorted(name for name, value in said.items() if kept.run[name] != value)
-        if wrong:
-            message = f"the row of the run in {STATE} is not what its closing record says: {', '.join(wrong)}"
-            found.append(
-                _error("LEDGER_HASH", message, copy=STATE, line=last["seq"], change="edited", lines=1)
-            )
-    return found
 
 
 def _head_file(root: Path, file: Copy) -> list[Finding]:

@@ -106,6 +106,7 @@ def _show_cancelled(runtime: Runtime, run_id: str) -> None:
     """Bring trace, SQL surface and, last, `audit.jsonl` up to the close."""
     request = runs.request_of(runtime.places, run_id)
     assert request is not None
+    RunDirectory(runtime.places.artifacts_dir, run_id, request.profile).clear()
     after.write_trace(runtime.places, request, lives.cancelled(runtime, request), complete=True)
     project_run(runtime.places, run_id)
     project(runtime.places.state_url, run_id, runtime.places.run_root(run_id))

@@ -35,10 +35,16 @@ def directories(places: Places) -> list[str]:
     with state.reader(places.state_url) as connection:
         if connection is None:
             return sorted(found)
-        try:
-            known = {row["run_id"] for row in connection.execute("SELECT run_id FROM runs")}
-        except Exception as problem:
-            if not state.tables_missing(problem):
-                raise
-            known = set()
-    return sorted(found - known)
+        return sorted(found - _known(connection))
+
+
+def _known(connection: state.Reader) -> set[str]:
+    """Runs of which both the ledger and the engine have a row; without the engine's tables, the ledger."""
+    try:
+        known = {row["run_id"] for row in connection.execute("SELECT run_id FROM runs")}
+    except state.TablesMissing:
+        return set()
+    try:
+        return known & {row[0] for row in connection.execute("SELECT workflow_uuid FROM workflow_status")}
+    except state.TablesMissing:
+        return known

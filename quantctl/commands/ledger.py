@@ -53,8 +53,9 @@ def verify(
 ) -> int:
     """Recompute chain, hashes and artifact bytes, of the state database and of `audit.jsonl`.
 
-    Tells apart what was edited, removed, inserted, reordered or cut, with the first bad line, and changed
-    or missing artifacts, also those that a retry set aside. Exit 1 with the code of the first finding.
+    Holds the row of the run, the artifact index and the manifest against the records as well. Tells apart
+    what was edited, removed, inserted, reordered or cut, with the first bad line, and changed or missing
+    artifacts, also those that a retry set aside. Exit 1 with the code of the first finding.
     A ledger that only its own head file vouches for is UNANCHORED. Of a batch, the chains of its children
     are held against the heads that it booked.
     """

@@ -37,16 +37,12 @@ class Door(wish_door.Door):
 
     def _mark(self, version: str) -> str:
         """Leave a workflow that waits for the next worker to start; nobody looks into its queue."""
-        import psycopg
-
         marker = f"marker-{len(self.hired)}"
-        with psycopg.connect(self.state_url) as connection:
-            connection.execute(
-                "INSERT INTO dbos.workflow_status (workflow_uuid, status, name, executor_id,"
-                " application_version, queue_name, created_at, updated_at)"
-                " VALUES (%s, 'PENDING', 'marker', 'put-down:gone', %s, 'nowhere', 0, 0)",
-                (marker, version),
-            )
+        execute(
+            self, "INSERT INTO dbos.workflow_status (workflow_uuid, status, name, executor_id,"
+            " application_version, queue_name, created_at, updated_at)"
+            " VALUES (%s, 'PENDING', 'marker', 'put-down:gone', %s, 'nowhere', 0, 0)", marker, version,
+        )  # fmt: skip
         return marker
 
     def dismiss(self) -> None:
@@ -83,7 +79,12 @@ class Door(wish_door.Door):
 
 def bury(door: Door, worker: str = "run-k1") -> None:
     """Let the lease of a worker that was killed end now."""
+    execute(door, "UPDATE workers SET expires = 0 WHERE worker = %s", worker)
+
+
+def execute(door: Door, statement: str, *given: str) -> None:
+    """One statement on the state database."""
     import psycopg
 
     with psycopg.connect(door.state_url) as connection:
-        connection.execute("UPDATE workers SET expires = 0 WHERE worker = %s", (worker,))
+        connection.execute(statement.encode(), given)

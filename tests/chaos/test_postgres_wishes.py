@@ -47,7 +47,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scenes(postgres_server: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
-    """`cancel`: cut off in its first stage, `k0` and `kb` queued; `retry`: failed; `resume`: no run yet."""
+    """`cancel`: cut off in its first stage, `k0` and `kb` queued; `retry`: failed; `resume`: not begun."""
     lake = wish_door.tiny_door.prepared(tmp_path_factory.mktemp("lake"))
     doors = {}
     for name in ("cancel", "retry", "resume"):
@@ -59,6 +59,8 @@ def scenes(postgres_server: Any, tmp_path_factory: pytest.TempPathFactory) -> di
     assert doors["cancel"](*run_words("k0", "--no-wait")).returncode == 0
     assert doors["cancel"](*run_words("kb", "--no-wait")).returncode == 0
     assert doors["retry"](*SHORT, *run_words()).returncode == 3
+    assert doors["resume"](*run_words("k1", "--no-wait")).returncode == 0
+    queue(doors["resume"], "nowhere")
     found = {name: Scene(door, postgres_server) for name, door in doors.items()}
     return found | {"again": found["retry"]}
 
@@ -72,8 +74,8 @@ def wanted(scenes: dict[str, Scene], tmp_path_factory: pytest.TempPathFactory) -
         if what not in known:
             door = scenes[what].trial(tmp_path_factory.mktemp(f"undisturbed-{what}"))
             bury(door)
-            words = run_words() if what == "resume" else WORDS[what]
-            assert door(*words).returncode == ENDS[what][0]
+            queue(door, "quantctl")
+            assert door(*WORDS[what]).returncode == ENDS[what][0]
             door.sound()
             known[what] = door.result()
         return known[what]
@@ -127,9 +129,18 @@ def put_down(door: Door) -> None:
 
     Whoever serves sleeps meanwhile, for it would take the run out of the queue.
     """
+    queue(door, "quantctl")
     assert door(*run_words("k1", "--embedded"), TINY_GREEDY="1").returncode == 5
     found = door.rows("SELECT executor_id FROM workflow_status WHERE workflow_uuid = 'k1'")
     assert found == [("put-down:run-k1",)]
+
+
+def queue(door: Door, name: str) -> None:
+    """Let `k1` wait in a queue, if it waits; nobody looks into `nowhere`."""
+    postgres_door.execute(
+        door, "UPDATE dbos.workflow_status SET queue_name = %s WHERE workflow_uuid = 'k1'"
+        " AND status = 'ENQUEUED'", name,
+    )  # fmt: skip
 
 
 def trial(door: Door, what: str, who: str, held: Path, **env: str) -> str | None:

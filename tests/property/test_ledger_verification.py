@@ -19,6 +19,7 @@ from quantctl.contracts.ledger_chain import seal
 from quantctl.verification import verify_all, verify_ledger
 
 RUN = "retried"  # 16 records, a retry among them
+TABLES = ("runs", "run_ledger", "artifact_index", "run_lives")
 CHANGES = {"edited", "removed", "inserted", "reordered", "truncated", "appended"}
 ANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -268,8 +269,14 @@ def test_a_file_and_a_table_that_were_both_changed_are_both_named(ground: Ground
     assert {("audit.jsonl", 3), ("the state database", 7)} <= copies
 
 
-def test_without_the_state_database_a_ledger_is_unanchored(ground: Ground) -> None:
+def test_a_state_database_that_lost_only_the_row_of_the_run_says_so(ground: Ground) -> None:
     report = ground.state(lambda sql: sql.execute("DELETE FROM runs"))
+    assert not report["ok"]
+    assert told(report) == {("LEDGER_TRUNCATED", "removed", None)}
+
+
+def test_without_the_state_database_a_ledger_is_unanchored(ground: Ground) -> None:
+    report = ground.state(lambda sql: [sql.execute(f"DELETE FROM {table}") for table in TABLES])
     assert (report["ok"], report["anchored"]) == (True, False)
     middle = json.loads(ground.lines[9])["hash"]
     assert verify_ledger(ground.places, RUN, head=middle)["ok"]

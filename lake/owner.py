@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,7 +101,7 @@ def _made(data_dir: Path) -> str:
     path = place(data_dir)
     if (known := _known(data_dir)) is not None:
         return known
-    fresh = secrets.token_hex(16)
+    fresh = os.urandom(16).hex()
     make_dirs(path.parent)
     temporary = temporary_name(path)
     write_synced(temporary, f"{fresh}\n".encode())

@@ -13,6 +13,7 @@ from quantctl.workflows import runs
 
 if TYPE_CHECKING:
     from quantctl.lake.schedules import Schedule, Time
+    from quantctl.workflows.runs import RunStatus
     from quantctl.workflows.runtime import Places
 
 ALL = 10_000
@@ -53,7 +54,7 @@ def protocol(places: Places) -> Check:
 def interrupted(places: Places) -> Check:
     """No run was begun and is executed by nobody."""
     others = _of_other_protocols(places)
-    found = [run for run in runs.statuses(places, limit=ALL, state="INTERRUPTED") if run.run_id not in others]
+    found = [run for run in _on_their_own(places, "INTERRUPTED") if run.run_id not in others]
     if not found:
         return Check("interrupted runs", "ok", "none")
     told = [f"{run.run_id} at {run.stage or 'its start'}" for run in found]
@@ -61,10 +62,17 @@ def interrupted(places: Places) -> Check:
     return Check("interrupted runs", "warn", _some(told), _resume(names))
 
 
+def _on_their_own(places: Places, state: str) -> list[RunStatus]:
+    """Runs in a state but those that an open batch goes on with: to resume it is to resume its children."""
+    unended = runs.statuses(places, limit=ALL, state="OPEN")
+    ids = {run.run_id for run in unended}
+    return [run for run in unended if run.state == state and run.parent not in ids]
+
+
 def queued(places: Places) -> Check:
     """No run waits for a worker that is not there."""
     limit = (datetime.now(UTC) - WAITING).isoformat()
-    found = [run for run in runs.statuses(places, limit=ALL, state="QUEUED") if run.created_at < limit]
+    found = [run for run in _on_their_own(places, "QUEUED") if run.created_at < limit]
     if not found or leases.long_lived(places.live_workers()):
         return Check("queued runs", "ok", f"{len(found)} wait" if found else "none waits in vain")
     names = [run.run_id for run in found]

@@ -11,6 +11,8 @@ from typing import Any
 import fan_out_door as fan
 import pytest
 
+from quantctl import checks_of_runs
+
 pytestmark = pytest.mark.chaos
 Door = Any  # of tiny_door.py
 
@@ -205,6 +207,8 @@ def test_another_command_leaves_the_children_of_an_interrupted_batch_alone(
     wait_for(lambda: len(fan.booked(door)) >= 1)
     process.kill()
     process.communicate()
+    told = checks_of_runs.interrupted(fan.places_of(door))
+    assert (told.status, told.remedy) == ("warn", "quantctl resume b1")  # which resumes its children
     before = fan.lives(door)
     done = door("run", "--profile", fan.PROFILE, "--pipeline", "tiny.full", "--run-id", "other")
     assert done.returncode == 0, done.stderr

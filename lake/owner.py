@@ -91,7 +91,7 @@ def _known(data_dir: Path) -> str | None:
     with disk_faults(path):
         try:
             text = path.read_text(encoding="ascii", errors="replace").strip()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
     return text if _ID.fullmatch(text) else None
 

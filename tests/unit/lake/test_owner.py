@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from quantctl.contracts.errors import ConfigError
-from quantctl.lake import fault_points, owner, state
+from quantctl.lake import fault_points, leases, owner, state
 from quantctl.workflows.runtime import Places
 
 
@@ -169,3 +169,21 @@ def test_the_embedded_database_is_its_directorys_and_nothing_is_asked(tmp_path: 
     one.check_owner()
     assert ids(one.state_url) == []
     assert not owner.place(tmp_path / "one").exists()
+
+
+def test_a_database_in_which_a_worker_is_at_work_is_not_taken_over(postgres_url: str, tmp_path: Path) -> None:
+    one, other = places(tmp_path / "one", postgres_url), places(tmp_path / "other", postgres_url)
+    engine = one.open_state()
+    with engine.begin() as sql:
+        epoch = leases.sign_in(sql, "worker-x", 60)
+    assert epoch is not None
+    with pytest.raises(ConfigError) as caught:
+        other.adopt_state()
+    assert caught.value.code == "WORKER_BUSY"
+    assert "worker-x" in caught.value.message
+    one.adopt_state()  # it is its own
+    with engine.begin() as sql:
+        leases.sign_out(sql, "worker-x", epoch)
+    engine.dispose()
+    other.adopt_state()
+    other.check_owner()

@@ -187,6 +187,7 @@ def test_a_connection_cut_while_booking_is_a_fault_and_outside_an_error(postgres
 @pytest.mark.parametrize(
     ("sqlstate", "environment"),
     [("53100", True), ("57P01", True), ("08006", True), ("58030", True), ("25006", True),
+     ("28P01", True), ("3D000", True), ("42501", True), ("55P03", True), ("XX001", True),
      ("40001", False), ("40P01", False), ("23505", False), ("57014", False), ("42P01", False)],
 )  # fmt: skip
 def test_conflicts_and_mistakes_are_no_fault_of_the_environment(sqlstate: str, environment: bool) -> None:

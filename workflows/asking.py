@@ -8,7 +8,7 @@ import uuid
 
 from quantctl.contracts.errors import ConfigError, InternalError
 from quantctl.contracts.records.wish import Answer, Wish
-from quantctl.lake import state
+from quantctl.lake import leases, state
 from quantctl.workflows.runtime import Places
 from quantctl.workflows.submitting import submit_wish, withdraw
 
@@ -43,10 +43,12 @@ class Asking:
             self._id = f"admin:{self.wish.verb}:{self.wish.run_id}:{uuid.uuid4().hex[:12]}"
             self._asked = time.monotonic()
             submit_wish(self._places, self._id, self.wish)
-        status, answer = self._look(self._id)
+        status, executor, answer = self._look(self._id)
         if answer is not None:
             self._done = True
             answer.check()
+        elif status == "PENDING" and self._nobody_adopts(executor):
+            self.withdraw()  # and asked anew, of whoever lives
         elif status == "ENQUEUED" and time.monotonic() - self._asked > PATIENCE_SECONDS:
             self._refuse(self._id)
         return self._done
@@ -64,9 +66,14 @@ class Asking:
             withdraw(self._places, self._id)
             self._id = None
 
+    def _nobody_adopts(self, executor: str) -> bool:
+        """Whether a dead worker began the wish and only commands live, which adopt no run but their own."""
+        live = self._places.live_workers()
+        return bool(live) and executor not in live and not leases.long_lived(live)
+
     def _refuse(self, wish_id: str) -> None:
         withdraw(self._places, wish_id)
-        if self._look(wish_id)[1] is not None:
+        if self._look(wish_id)[2] is not None:
             return  # it was fulfilled at the last moment
         if self.wish.verb == "resume" and not (
             self.wish.adopt_version and state.is_postgres(self._places.state_url)
@@ -79,18 +86,22 @@ class Asking:
             remedy="stop that process (it may be of another version), then repeat the command",
         )
 
-    def _look(self, wish_id: str) -> tuple[str, Answer | None]:
+    def _look(self, wish_id: str) -> tuple[str, str, Answer | None]:
+        """State of the wish in the engine, who took it, and the answer."""
         with state.reader(self._places.state_url) as connection:
             row = connection.execute(
-                "SELECT w.status, o.output FROM workflow_status w LEFT JOIN workflow_output o"
+                "SELECT w.status, w.executor_id, o.output FROM workflow_status w LEFT JOIN workflow_output o"
                 " ON o.workflow_uuid = w.workflow_uuid WHERE w.workflow_uuid = ?",
                 (wish_id,),
             ).fetchone() if connection else None  # fmt: skip
-        if row is None or row["status"] not in ("SUCCESS", "ERROR"):
-            return (row["status"] if row else "", None)
+        if row is None:
+            return "", "", None
+        if row["status"] not in ("SUCCESS", "ERROR"):
+            return row["status"], str(row["executor_id"]), None
         if row["output"] is None:
             raise InternalError(
                 "INTERNAL", "the worker broke on what it was asked",
                 remedy="please report this; its log has the traceback",
             )  # fmt: skip
-        return row["status"], Answer.model_validate(json.loads(row["output"]))
+        answer = Answer.model_validate(json.loads(row["output"]))
+        return row["status"], str(row["executor_id"]), answer

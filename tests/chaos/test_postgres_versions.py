@@ -183,6 +183,7 @@ def test_what_no_worker_of_this_version_can_adopt_is_said_not_waited_for(door: A
     assert adoptions(door) == []
 
 
+@pytest.mark.exhaustive
 def test_a_failed_run_of_another_version_is_not_sent_from_one_refusal_to_the_next(door: Any) -> None:
     assert door("--set", "sleeve.direction=SHORT", *run_words()).returncode == 3
     done = door("retry", "k1", "--json", **NEXT)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from functools import cache, lru_cache
 from importlib import machinery, util
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,10 +100,9 @@ def _compiled() -> Any | None:
 
     It is loaded alone: the package around it takes a tenth of a second to import.
     """
-    import scipy
-
-    places = [str(Path(place) / "cluster") for place in scipy.__path__]
-    found = machinery.PathFinder.find_spec("scipy.cluster._hierarchy", places)
+    package = util.find_spec("scipy.cluster")
+    places = package.submodule_search_locations if package else None
+    found = machinery.PathFinder.find_spec("scipy.cluster._hierarchy", places) if places else None
     if found is None or found.loader is None:
         return None
     module = util.module_from_spec(found)

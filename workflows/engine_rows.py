@@ -10,6 +10,7 @@ from quantctl.workflows.runtime import Places
 
 _ROW = """SELECT status, executor_id, name, parent_workflow_id AS parent FROM workflow_status
 WHERE workflow_uuid = ?"""
+_CHECKPOINT = "SELECT 1 FROM operation_outputs WHERE workflow_uuid = ? AND function_name = ?"
 _PENDING = "SELECT workflow_uuid, executor_id FROM workflow_status WHERE status = 'PENDING'"
 
 
@@ -35,6 +36,11 @@ def done(places: Places, run_id: str) -> bool:
     """Whether the engine is done with a run."""
     found = row(places, run_id)
     return found is not None and found["status"] in ("SUCCESS", "ERROR", "CANCELLED")
+
+
+def checkpointed(places: Places, run_id: str, operation: str) -> bool:
+    """Whether the engine has the outcome of an operation of a run, so that it is replayed."""
+    return bool(_rows(places, _CHECKPOINT, run_id, operation))
 
 
 def queue_of_run(places: Places, run_id: str) -> str:

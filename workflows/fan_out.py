@@ -25,7 +25,7 @@ from quantctl.contracts.records.batch import BatchArguments, Child
 from quantctl.contracts.stage import StageSpec
 from quantctl.lake import state
 from quantctl.lake.fault_points import reach
-from quantctl.workflows import book, changing, children
+from quantctl.workflows import book, changing, children, engine_rows
 from quantctl.workflows.faults import environment_apart
 from quantctl.workflows.names import CHILD_QUEUE
 from quantctl.workflows.runner import Run
@@ -55,7 +55,7 @@ class BatchRun(Run):
     @contextmanager
     def _spanned(self, stage: str, attempt: int) -> Iterator[None]:
         """The span of the stage from its first child on; a stage that is only replayed has none."""
-        if _computed(self.runtime, self.request.run_id, stage):
+        if engine_rows.checkpointed(self.runtime.places, self.request.run_id, f"compute {stage}"):
             yield
             return
         with self.life.trace.stage(stage, attempt):
@@ -190,16 +190,6 @@ def _check_broken(run_id: str, found: children.Standing, since: float | None) ->
             remedy="please report this; the log has the traceback",
         )  # fmt: skip
     return since or time.monotonic()
-
-
-def _computed(runtime: Runtime, run_id: str, stage: str) -> bool:
-    """Whether the engine has the outcome of a stage, so that nothing of it is done again."""
-    with state.reader(runtime.places.state_url) as connection:
-        row = connection.execute(
-            "SELECT 1 FROM operation_outputs WHERE workflow_uuid = ? AND function_name = ?",
-            (run_id, f"compute {stage}"),
-        ).fetchone() if connection else None  # fmt: skip
-    return row is not None
 
 
 def _known(runtime: Runtime, parent: str, attempt: int) -> dict[str, str]:

@@ -91,11 +91,12 @@ class RunTrace:
     def stage(self, stage: str, attempt: int) -> Iterator[tuple[str, Facts]]:
         """The span of a stage; what its function names becomes spans below. Yields its id and its facts.
 
-        Inside the span of that stage it is the same span.
+        Inside the span of that stage it is the same span, and ends it: what is durable then has no open span.
         """
         inside = self._stage
         if inside is not None and (inside.name, inside.attempt) == (stage, attempt):
             yield inside.span_id, inside.facts
+            self._end(inside.span_id, "error.code" not in inside.facts, **inside.facts)
             return
         root = self.root_of(attempt)
         if root not in self._log:
@@ -170,6 +171,8 @@ class RunTrace:
         self._log.start(root, name, parent, attempt, links=links, **attributes)
 
     def _end(self, span_id: str, ok: bool, *, at: str | None = None, **facts: Any) -> None:
+        if not self._log.span(span_id)["open"]:
+            return
         self._log.end(span_id, ok, at=at, **facts)
         self._tell(span_id)
 

@@ -95,6 +95,24 @@ def assert_sound(door: fan.Door) -> None:
     fan.assert_whole_trace(door)
 
 
+@pytest.mark.parametrize(
+    ("point", "spans"),
+    sampled([("compute.begin", 2), ("compute.ended", 2), ("compute.checkpointed", 1)], []),
+)
+def test_a_stage_that_is_only_replayed_has_no_second_span(
+    point: str, spans: int, lake: fan.Door, tmp_path: Path
+) -> None:
+    door = lake.copy(tmp_path)
+    words = fan.batch_words(*DAYS)
+    assert door(*words, DIE_AT=point, IN_RUN=PARENT).returncode == -signal.SIGKILL
+    assert door(*words).returncode == 0
+    assert_sound(door)
+    of_stage = [span for span in door.trace(PARENT)["spans"] if span["name"] == "batch.children"]
+    named = [record["span_id"] for record in door.records(PARENT) if record["status"] == "success"]
+    assert len(of_stage) == spans
+    assert [(span["span_id"], span["status"]) for span in of_stage][-1] == (named[0], "OK")
+
+
 @pytest.mark.parametrize(("run_id", "number"), sampled(POINTS, [(CHILD, 29)]))
 def test_a_full_disk_stops_the_batch_and_resume_ends_it_with_the_same_bytes(
     run_id: str, number: int, lake: fan.Door, undisturbed: fan.Door, tmp_path: Path

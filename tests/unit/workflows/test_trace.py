@@ -74,6 +74,20 @@ def test_a_killed_life_is_closed_by_the_next_under_one_root(tmp_path: Path) -> N
     assert [event["name"] for event in root["events"]] == ["resumed"]
 
 
+def test_a_stage_inside_its_own_span_ends_it_once(tmp_path: Path) -> None:
+    """A batch opens its stage before its children; what computes it then closes it."""
+    trace = life(tmp_path)
+    with trace.stage("a", 1) as (outer, _), piece("wait", "wait"):
+        with trace.stage("a", 1) as (inner, facts), piece("gate g", "gate"):
+            facts["error.code"] = "BAD"
+        ended = trace.spans()[1]["end_ns"]
+        assert not trace._log.span(outer)["open"]
+    trace.finish("FAILED", {"code": "BAD"})
+    assert (inner, trace.spans()[1]["end_ns"]) == (outer, ended)
+    assert shape(trace)[1] == ("a", "run tiny.full", "ERROR")
+    assert [name for name, _, _ in shape(trace)] == ["run tiny.full", "a", "wait", "gate g"]
+
+
 def test_ids_of_an_undisturbed_run_are_the_same_every_time(tmp_path: Path) -> None:
     ids = []
     for place in ("one", "two"):

@@ -135,7 +135,7 @@ SEED ?= 7
 REPORT ?= kill-report.json
 PYTEST = -n $(JOBS) --no-loadscope-reorder --durations=15
 
-.PHONY: test test-fast test-kill lint typecheck pytest ci shape docs bench-allocation lock wheel
+.PHONY: test test-fast test-kill lint typecheck pytest ci shape docs bench-allocation bench-system lock wheel
 test: lint typecheck pytest  ## Lint, types and the whole offline suite.
 
 pytest: install-test
@@ -166,6 +166,9 @@ docs: install-test  ## Generate docs/reference from the code.
 
 bench-allocation: install-test  ## Measure the allocation kernels, write docs/benchmarks.md [BENCH="--quick"].
 	$(BIN)/python benchmarks/allocation.py $(BENCH)
+
+bench-system: install-test  ## Measure whole commands, durability and SQL, write docs/benchmarks-system.md [BENCH="--only ID"].
+	$(BIN)/python benchmarks/system.py $(BENCH)
 
 lock: install-test  ## Write requirements.lock anew.
 	$(BIN)/python .ci/lock

@@ -94,13 +94,18 @@ class RunDirectory:
             return Loaded(name, relative, None, found, "unreadable", str(problem))
 
     def move_to_attempt(self, relative: str, attempt: int) -> None:
-        """Move a superseded output to `attempts/<n>/`; repeating it changes nothing."""
+        """Move a superseded output to `attempts/<n>/`; repeating it changes nothing.
+
+        Where one lies there already the output is that of a later attempt, and this process slept meanwhile.
+        """
         source = self.root / relative
         target = self.root / "attempts" / str(attempt) / relative
         if source.exists():
             with disk_faults(target):
                 make_dirs(target.parent)
                 reach("attempt.moving")
+                if target.exists():
+                    return
                 source.rename(target)
                 reach("attempt.moved")
                 fsync_dir(target.parent)

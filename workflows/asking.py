@@ -47,8 +47,10 @@ class Asking:
         if answer is not None:
             self._done = True
             answer.check()
-        elif status == "PENDING" and self._nobody_adopts(executor):
-            self.withdraw()  # and asked anew, of whoever lives
+        elif status == "PENDING":
+            self._asked = time.monotonic()  # taken; if by one that dies, the next one has its time as well
+            if self._nobody_adopts(executor):
+                self.withdraw()  # and asked anew, of whoever lives
         elif status == "ENQUEUED" and time.monotonic() - self._asked > PATIENCE_SECONDS:
             self._refuse(self._id)
         return self._done

@@ -6,6 +6,7 @@ Each function may be cut off anywhere and be called again: what was done is foun
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from quantctl.contracts.errors import ConfigError, QuantError
 from quantctl.contracts.records.batch import PIPELINE as BATCH_PIPELINE
@@ -27,11 +28,11 @@ log = logging.getLogger("quantctl.runner")
 
 def perform(runtime: Runtime, wish: Wish) -> None:
     """Do what was asked; raises the typed error that refuses it. Of several workers one changes a run."""
-    with fence.alone(runtime, wish.run_id):
+    with fence.alone(runtime, wish.run_id) as still_alone:
         if wish.verb == "cancel":
             cancel(runtime, wish.run_id, wish.reason)
         elif wish.verb == "retry":
-            retry(runtime, wish)
+            retry(runtime, wish, still_alone)
         else:
             resume(runtime, wish)
 
@@ -219,8 +220,11 @@ def not_failed(known: RunStatus) -> QuantError:
     )  # fmt: skip
 
 
-def retry(runtime: Runtime, wish: Wish) -> None:
-    """Move the outputs from a stage on to `attempts/<n>/`, then rewind the run to that stage."""
+def retry(runtime: Runtime, wish: Wish, still_alone: Callable[[], None]) -> None:
+    """Move the outputs from a stage on to `attempts/<n>/`, then rewind the run to that stage.
+
+    still_alone : raises where this worker slept and another one may have done so since
+    """
     known = runs.require_status(runtime.places, wish.run_id)
     if _begun_again(known, wish.attempt):
         return
@@ -229,11 +233,13 @@ def retry(runtime: Runtime, wish: Wish) -> None:
     stage = retry_stage(runtime.places, wish.run_id, wish.from_stage)
     versions.check(runtime.places, wish.run_id)
     for child, attempt in children.failed_as_booked(runtime.places, wish.run_id):
-        retry(runtime, Wish(verb="retry", run_id=child, attempt=attempt))
+        retry(runtime, Wish(verb="retry", run_id=child, attempt=attempt), still_alone)
     pipeline = build(known.pipeline)
     first = pipeline.index(stage)
+    still_alone()
     _set_aside(runtime.places, known, [spec.id for spec in pipeline.stages[first:]])
     reach("retry.aside")
+    still_alone()
     runtime.ended.discard(wish.run_id)
     _rewind(runtime.places, wish.run_id, first_operation(first, _kept(runtime.places, wish.run_id)))
     reach("retry.rewound")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from quantctl.contracts.errors import EnvironmentFault, Interrupted, LeaseLost, StateUnreachable
@@ -61,14 +62,28 @@ def held(runtime: Runtime, run_id: str) -> Iterator[None]:
 
 
 @contextmanager
-def alone(runtime: Runtime, run_id: str) -> Iterator[None]:
-    """Inside, no other worker changes a run as a command asked (cancel, resume, retry); it waits instead."""
+def alone(runtime: Runtime, run_id: str) -> Iterator[Callable[[], None]]:
+    """Inside, no other worker changes a run as a command asked (cancel, resume, retry); it waits instead.
+
+    The server ends that for a worker which sleeps too long. What is yielded raises `LEASE_LOST` then: to be
+    called before an effect that must not follow what another worker has done since.
+    """
     if not runtime.shared:
-        yield
+        yield lambda: None
         return
     with environment_apart(run_id), runtime.engine.begin() as sql:
         leases.alone(sql, run_id)
-        yield
+        yield partial(_still, sql, run_id)
+
+
+def _still(sql: Connection, run_id: str) -> None:
+    from sqlalchemy import text
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        sql.execute(text("SELECT 1"))
+    except (DBAPIError, StateUnreachable) as problem:
+        raise lost(run_id) from problem
 
 
 def last_words(runtime: Runtime, run_id: str, say: Callable[[], None]) -> None:

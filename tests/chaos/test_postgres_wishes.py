@@ -311,3 +311,26 @@ def test_a_wish_that_a_dead_worker_began_does_not_wait_for_the_run_of_another_co
     ended(door, "cancel", asking.returncode, out, err)
     assert door.engine("kb") == "PENDING"
     assert_wished_once(door, "cancel", "command", wanted)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("what", "point"), [("retry", "retry.aside"), ("again", "attempt.moving")])
+def test_a_worker_that_sleeps_inside_a_retry_does_not_retry_again_when_it_wakes(
+    stage: Callable[[str], Door], wanted: Callable[[str], Any], tmp_path: Path, what: str, point: str
+) -> None:
+    door = stage(what)
+    other = stopped(door, what, tmp_path / "none")
+    sleeper = door.hire(SLEEP_AT=point)
+    asking = door.start(*WORDS[what], "--json")
+    stat = Path(f"/proc/{sleeper.pid}/stat")
+    wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+    os.kill(other.pid, signal.SIGCONT)
+    out, err = asking.communicate(timeout=120)
+    ended(door, what, asking.returncode, out, err)
+    assert "SUCCESS" in door.wishes()
+    before = door.files("k1")
+    os.kill(other.pid, signal.SIGSTOP)  # so that the sleeper, awake, takes the next run
+    os.kill(sleeper.pid, signal.SIGCONT)
+    assert door(*SHORT, *run_words("k2")).returncode == 3
+    assert door.files("k1") == before
+    assert_wished_once(door, what, "another", wanted)

@@ -1,10 +1,10 @@
 """The front door with the tiny pipeline, killed at a fault point or speaking another protocol.
 
 As a script it is the command line (`python wish_door.py run ...`): `DIE_AT` names the point at which it
-is killed, `DIE_AFTER` how often that is passed before (0). `DIE_IN` is a number of points: at the next one
-that the fulfilment of a wish passes it is killed, and tells its name. `SPEAK` is the protocol, `HOLD` a
-file: while it is there the first stage does not end. As a module it starts that script, and looks at what
-it left.
+is killed, `DIE_AFTER` how often that is passed before (0), `SLEEP_AT` a point where it is stopped. `DIE_IN`
+is a number of points: at the next one that the fulfilment of a wish passes it is killed, and tells its name.
+`SPEAK` is the protocol, `HOLD` a file: while it is there the first stage does not end. As a module it starts
+that script, and looks at what it left.
 """
 
 from __future__ import annotations
@@ -103,12 +103,15 @@ def arm() -> None:
     from quantctl.lake import fault_points
 
     wanted, left = os.environ.get("DIE_AT"), int(os.environ.get("DIE_AFTER", "0"))
+    number = signal.SIGKILL if wanted else signal.SIGSTOP
+    wanted = wanted or os.environ.get("SLEEP_AT")
 
     def reached(name: str) -> None:
         nonlocal left
         if name == wanted:
             if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                # To this very thread: another one would let it go on for a moment.
+                signal.pthread_kill(threading.get_ident(), number)
             left -= 1
 
     if wanted is not None:

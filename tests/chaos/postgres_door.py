@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -88,3 +89,24 @@ def execute(door: Door, statement: str, *given: str) -> None:
 
     with psycopg.connect(door.state_url) as connection:
         connection.execute(statement.encode(), given)
+
+
+def queue(door: Door, name: str) -> None:
+    """Let `k1` wait in a queue, if it waits; nobody looks into `nowhere`."""
+    execute(
+        door, "UPDATE dbos.workflow_status SET queue_name = %s WHERE workflow_uuid = 'k1'"
+        " AND status = 'ENQUEUED'", name,
+    )  # fmt: skip
+
+
+class Scene:
+    """A run before a wish, in a database and a data directory that every trial gets a copy of."""
+
+    def __init__(self, door: Door, server: Any) -> None:
+        self.door, self._server = door, server
+
+    def trial(self, root: Path) -> Door:
+        name = self.door.state_url.rsplit("/", 1)[1]
+        data = root / "data"
+        shutil.copytree(self.door.data, data, symlinks=True)
+        return Door(data, self._server._create(name))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -28,21 +27,8 @@ WORDS = {
 }  # fmt: skip
 ENDS = {"cancel": (0, "CANCELLED"), "retry": (3, "FAILED"), "again": (3, "FAILED"), "resume": (0, "SUCCESS")}
 
-Door, bury = postgres_door.Door, postgres_door.bury
+Door, Scene, bury, queue = postgres_door.Door, postgres_door.Scene, postgres_door.bury, postgres_door.queue
 run_words, wait_for = wish_door.run_words, wish_door.wait_for
-
-
-class Scene:
-    """A run before a wish, in a database and a data directory that every trial gets a copy of."""
-
-    def __init__(self, door: Door, server: Any) -> None:
-        self.door, self._server = door, server
-
-    def trial(self, root: Path) -> Door:
-        name = self.door.state_url.rsplit("/", 1)[1]
-        data = root / "data"
-        shutil.copytree(self.door.data, data, symlinks=True)
-        return Door(data, self._server._create(name))
 
 
 @pytest.fixture(scope="module")
@@ -151,14 +137,6 @@ def put_down(door: Door) -> None:
     assert door(*run_words("k1", "--embedded"), TINY_GREEDY="1").returncode == 5
     found = door.rows("SELECT executor_id FROM workflow_status WHERE workflow_uuid = 'k1'")
     assert found == [("put-down:run-k1",)]
-
-
-def queue(door: Door, name: str) -> None:
-    """Let `k1` wait in a queue, if it waits; nobody looks into `nowhere`."""
-    postgres_door.execute(
-        door, "UPDATE dbos.workflow_status SET queue_name = %s WHERE workflow_uuid = 'k1'"
-        " AND status = 'ENQUEUED'", name,
-    )  # fmt: skip
 
 
 def trial(door: Door, what: str, who: str, held: Path, **env: str) -> str | None:

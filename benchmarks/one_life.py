@@ -100,4 +100,6 @@ def seconds_to_stage(sdk: QuantSDK, verb: str, run_id: str) -> int:
 
 if __name__ == "__main__":
     gc.set_threshold(*COLLECT_AFTER)
-    sys.exit(main(*sys.argv[1:]))
+    code = main(*sys.argv[1:])
+    gc.freeze()  # as the command line does
+    sys.exit(code)

@@ -210,6 +210,7 @@ def run() -> None:
     others = (thread for thread in threading.enumerate() if thread is not threading.main_thread())
     if any(not thread.daemon for thread in others):
         os._exit(code)  # a stage that outlived its grace would keep the process, and the lock, alive
+    gc.freeze()  # the last collections would walk all of it once more, half a second after a run
     sys.exit(code)
 
 

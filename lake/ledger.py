@@ -15,7 +15,7 @@ from quantctl.contracts.artifacts import Artifact
 from quantctl.contracts.canonical import canonical, parse_strict
 from quantctl.contracts.errors import InternalError
 from quantctl.contracts.ledger_chain import GENESIS_HASH, seal
-from quantctl.lake.state import Reader
+from quantctl.lake.state import Reader, each
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -79,7 +79,7 @@ def append(session: Session | Connection, at: Head, drafts: Sequence[Draft], now
         record = seal(_body(at, draft, at.seq + 1, ts), at.hash)
         rows.append(_row(record))
         at = Head(at.run_id, at.profile, at.trace_id, record["seq"], record["hash"], ts, at.attempt)
-    session.execute(text(_INSERT), rows)
+    each(session, _INSERT, rows)
     session.execute(
         text("UPDATE runs SET head_seq = :s, head_hash = :h, head_ts = :t WHERE run_id = :r"),
         {"s": at.seq, "h": at.hash, "t": at.ts, "r": at.run_id},

@@ -8,7 +8,7 @@ the driver alone, because start-up time is theirs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -20,11 +20,13 @@ from quantctl.lake import state_postgres, state_sqlite
 from quantctl.lake.state_faults import TablesMissing
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
+    from sqlalchemy.orm import Session
 
 __all__ = [
-    "DDL", "Reader", "Row", "TablesMissing", "default_url", "display", "durability", "fault_of", "faults",
-    "is_conflict", "is_postgres", "normal", "open_engine", "reader", "sqlite_path", "tables_missing",
+    "DDL", "Reader", "Row", "TablesMissing", "default_url", "display", "durability", "each", "fault_of",
+    "faults", "is_conflict", "is_postgres", "normal", "open_engine", "reader", "sqlite_path",
+    "tables_missing",
 ]  # fmt: skip
 
 # Plain SQL for both kinds; `state_postgres` widens the types.
@@ -174,6 +176,19 @@ def _at_once(context: Any) -> None:
     problem = fault_of(context.original_exception)
     if problem is not None:
         raise problem
+
+
+def each(sql: Connection | Session, statement: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Execute a statement for each of `rows`, one after another.
+
+    A list given at once would be pipelined by the driver of Postgres, and after a pipeline Postgres 15 ends
+    no idle transaction: a worker that sleeps in one would keep its run locked, and nobody could adopt it.
+    """
+    from sqlalchemy import text
+
+    prepared = text(statement)
+    for row in rows:
+        sql.execute(prepared, row)
 
 
 def fault_of(problem: BaseException) -> StateUnreachable | None:

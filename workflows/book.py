@@ -13,6 +13,7 @@ from quantctl.contracts.ids import span_id_of
 from quantctl.contracts.records.run import RunRequest
 from quantctl.lake import ledger, notices
 from quantctl.lake.ledger import Draft
+from quantctl.lake.state import each
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -152,11 +153,8 @@ def append_kept(
 
 
 def _index(sql: Session, run_id: str, artifacts: Sequence[Artifact], stage: str, attempt: int) -> None:
-    from sqlalchemy import text
-
     place = {"run_id": run_id, "step": stage, "attempt": attempt}
-    if artifacts:
-        sql.execute(text(_INDEX), [artifact.model_dump() | place for artifact in artifacts])
+    each(sql, _INDEX, (artifact.model_dump() | place for artifact in artifacts))
 
 
 _INDEX = """INSERT INTO artifact_index (run_id, path, name, sha256, rows, bytes, contract, step, attempt)

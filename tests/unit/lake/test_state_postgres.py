@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -50,6 +51,21 @@ def test_a_value_is_never_sql(postgres_url: str) -> None:
         assert reader is not None
         found = reader.execute("SELECT run_id FROM runs WHERE run_id = ?", (hostile,)).fetchall()
     assert [row[0] for row in found] == [hostile]
+
+
+def test_a_writer_that_sleeps_after_many_rows_is_put_out(postgres_url: str) -> None:
+    """So that it keeps no run locked; after rows that the driver pipelines Postgres 15 lets it sleep on."""
+    engine, given = state.open_engine(postgres_url), [{"r": f"r{number}"} for number in range(3)]
+    with engine.connect() as sql:
+        sql.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 200"))
+        state.each(sql, "INSERT INTO cancellations (run_id, attempt, reason) VALUES (:r, 1, 'no')", given)
+        time.sleep(1)
+        with pytest.raises(sa.exc.DBAPIError, match="idle-in-transaction"):
+            sql.execute(sa.text("SELECT 1"))
+    engine.dispose()
+    with state.reader(postgres_url) as reader:
+        assert reader is not None
+        assert reader.execute("SELECT count(*) FROM cancellations").fetchone()[0] == 0
 
 
 def test_a_reader_cannot_write_and_sees_one_view(postgres_url: str) -> None:

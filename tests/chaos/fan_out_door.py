@@ -27,7 +27,9 @@ class Door(tiny_door.Door):
 
     def _command(self, words: tuple[str, ...]) -> list[str]:
         command = super()._command(words)
-        return [command[0], str(Path(__file__)), *command[2:]]
+        # A killed process counts as alive until its lease ends.
+        quick = ("--set", "orchestration.lease_seconds=2") if "TV_STATE_URL" in self.env else ()
+        return [command[0], str(Path(__file__)), *quick, *command[2:]]
 
     def copy(self, root: Path, env: dict[str, str] | None = None) -> Door:
         return Door(super().copy(root, env).data, env)

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.chaos
 DAYS = ("2023-02-01", "2023-02-03")
 CHILD, PARENT = "b1-20230202", "b1"
 CANCEL = ("cancel", "b1", "--reason", "enough")
-# A child reaches some 60 write points of its own, its parent twice as many.
-POINTS = [(run_id, number) for run_id in (CHILD, PARENT) for number in range(1, 114, 7)]
+# Write points of each run before those of its SQL surface, whose failure is logged and stops nothing.
+POINTS = [(run_id, number) for run_id, most in ((CHILD, 72), (PARENT, 107)) for number in range(1, most, 7)]
 CANCELLED_AT = [
     ("cancel.asked", 0), ("cancel.asked", 1), ("cancel.asked", 2), ("cancel.given_up", 0),
     ("cancel.given_up", 1), ("cancel.closed", 0), ("cancel.closed", 1), ("transaction.filled", 0),
@@ -47,7 +47,8 @@ def undisturbed(lake: fan.Door, tmp_path_factory: pytest.TempPathFactory) -> fan
 def killed_midway(door: fan.Door) -> None:
     """A batch of six children, of which two have ended as booked, three have begun and one has not."""
     words = fan.batch_words("2023-02-01", "2023-02-06", "--window", "3")
-    assert door(*words, DIE_AT="child.begun", DIE_AFTER="4").returncode == -signal.SIGKILL
+    slow = {"TINY_SLOW": "1"}  # the third and the fourth are in their first stage when the second is booked
+    assert door(*words, DIE_AT="child.begun", DIE_AFTER="4", **slow).returncode == -signal.SIGKILL
 
 
 def failed(door: fan.Door) -> None:
@@ -148,7 +149,10 @@ def test_a_cancellation_killed_anywhere_is_ended_by_the_same_command(
     assert fan.state_of(door) == "CANCELLED"
     booked = fan.booked(door)
     assert [suffix for suffix, _ in booked] == [f"2023020{day}" for day in range(1, 7)]
-    assert {"SUCCESS", "CANCELLED", "SKIPPED"} == {state for _, state in booked}
+    states = {state for _, state in booked}
+    assert states == {"SUCCESS", "CANCELLED", "SKIPPED"} or (
+        kept_in is not None and states == {"SUCCESS", "SKIPPED"}  # they were quicker than the dead one's lease
+    )
     assert door.records("b1")[-1]["data"]["reason"] == "enough"
     assert_sound(door)
     if kept_in is None:  # the same batch, killed at the same place: what follows is one and the same

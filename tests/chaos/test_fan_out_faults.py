@@ -151,7 +151,7 @@ def test_a_cancellation_killed_anywhere_is_ended_by_the_same_command(
     assert [suffix for suffix, _ in booked] == [f"2023020{day}" for day in range(1, 7)]
     states = {state for _, state in booked}
     assert states == {"SUCCESS", "CANCELLED", "SKIPPED"} or (
-        kept_in is not None and states == {"SUCCESS", "SKIPPED"}  # they were quicker than the dead one's lease
+        kept_in is not None and states == {"SUCCESS", "SKIPPED"}  # quicker than a dead lease
     )
     assert door.records("b1")[-1]["data"]["reason"] == "enough"
     assert_sound(door)

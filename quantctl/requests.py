@@ -21,6 +21,15 @@ from quantctl.workflows.runtime import Places
 BARS_PER_YEAR = {"24x7": 365}  # exchange calendars have 252 sessions
 
 
+def _name(named_after: str, moment: datetime, dataops: bool) -> str:
+    """Default id. Two runs of a profile begun in one second are one run; two data commands are two.
+
+    A file brought again may lie at the same path with other content, and would be taken for the first.
+    """
+    thousandths = f"{moment.microsecond // 1000:03}" if dataops else ""
+    return f"{named_after}_{moment:%Y%m%d-%H%M%S}{thousandths}"
+
+
 def build(
     resolved: Resolved,
     pipeline: str,
@@ -42,8 +51,7 @@ def build(
     dataops = pipeline.startswith("data.")
     # TV_RUN_ID names the run of a flow, not the data commands before it.
     given = run_id or (None if dataops else resolved.run_id)
-    named_after = pipeline.replace(".", "_") if dataops else profile
-    chosen = check_run_id(given or f"{named_after}_{moment:%Y%m%d-%H%M%S}")
+    chosen = check_run_id(given or _name(pipeline.replace(".", "_") if dataops else profile, moment, dataops))
     if pipeline == BATCH_PIPELINE:
         raise ConfigError(
             "PIPELINE_UNKNOWN", f"{pipeline} runs other runs, and is begun by a command of its own",

@@ -11,6 +11,7 @@ from typing import Any
 import front_door
 import pytest
 import tiny_door
+from harness.sampling import sampled
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
@@ -51,7 +52,7 @@ def error_of(done: Any) -> dict[str, Any]:
     return json.loads(done.stdout)["error"]
 
 
-@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("how", sampled(DAMAGE, ["flipped", "gone"]))
 def test_a_stage_that_reads_a_changed_artifact_stops_with_its_name(
     lake: Any, tmp_path: Path, how: str
 ) -> None:
@@ -66,7 +67,7 @@ def test_a_stage_that_reads_a_changed_artifact_stops_with_its_name(
     assert door("status", "k1", "--exit-code").returncode == 3
 
 
-@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("how", sampled(DAMAGE, ["cut", "directory"]))
 def test_a_changed_artifact_that_only_a_gate_reads_is_the_same_error_with_a_verdict(
     lake: Any, tmp_path: Path, how: str
 ) -> None:
@@ -94,7 +95,7 @@ def test_a_restored_artifact_is_accepted_by_a_plain_retry(lake: Any, tmp_path: P
     assert not [r for r in door.records() if r["code"] == "SUPERSEDED_CORRUPT"]
 
 
-@pytest.mark.parametrize("how", ["flipped", "gone"])
+@pytest.mark.parametrize("how", sampled(["flipped", "gone"], ["flipped"]))
 def test_a_retry_from_the_writer_notes_the_change_and_the_ledger_verifies(
     lake: Any, tmp_path: Path, how: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import tiny_door
+from harness.sampling import sampled
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
@@ -25,8 +27,13 @@ def finished(lake: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return door
 
 
-@pytest.mark.parametrize("stage", ["tiny.double", "tiny.total"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "stage"),
+    sampled(
+        itertools.product([signal.SIGINT, signal.SIGTERM], ["tiny.double", "tiny.total"]),
+        [(signal.SIGTERM, "tiny.double"), (signal.SIGINT, "tiny.total")],
+    ),
+)
 def test_a_signal_in_a_stage_is_exit_5_with_a_trace_and_the_same_run_later(
     lake: Any, finished: Any, tmp_path: Path, number: int, stage: str, state_env: dict[str, str]
 ) -> None:

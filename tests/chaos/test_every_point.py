@@ -6,14 +6,15 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from harness.sampling import sampled
 from harness.scenarios import SCENARIOS, Course
 from harness.trial import Tally, Trial, at, each_once
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 JOBS = 2
-# In every build; random kills take runs and forks there, `make test-kill` takes all.
-SAMPLE = ("retry", "candidates")
-SAMPLED = [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.exhaustive) for name in SCENARIOS]
+# In every build; random kills take runs and forks there, `make test-kill` takes all, over both databases.
+SAMPLE = [("candidates", "sqlite")]
+CASES = sampled([(name, state) for name in SCENARIOS for state in ("sqlite", "postgres")], SAMPLE)
 # Points of files are the same code over both databases; on Postgres those are killed where it takes part.
 OF_THE_DATABASE = (
     "transaction.",
@@ -39,7 +40,7 @@ def occurrences(trace: list[str], state: str) -> list[tuple[str, int]]:
     return found
 
 
-@pytest.mark.parametrize("name", SAMPLED)
+@pytest.mark.parametrize(("name", "kept_in"), CASES, indirect=["kept_in"])
 def test_every_point_killed_in_successive_lives_leaves_the_same_run(
     name: str, kept_in: str, courses: dict[str, Course]
 ) -> None:

@@ -7,18 +7,27 @@ import random
 import pytest
 from harness.controls import CONTROLS
 from harness.market import Market
+from harness.sampling import sampled
 from harness.scenarios import SCENARIOS, Course
 from harness.trial import Tally, Trial, at, at_random
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 KILLS = 10  # of one trial
 SEED = 20260122
+STATES = ("sqlite", "postgres")
 
 
 @pytest.mark.parametrize(
     "trials", [1, pytest.param(5, marks=pytest.mark.exhaustive)], ids=["sample", "hundred_kills"]
 )
-@pytest.mark.parametrize("name", ["alpha", "fork"])
+@pytest.mark.parametrize(
+    ("name", "kept_in"),
+    sampled(
+        [(name, state) for name in ("alpha", "fork") for state in STATES],
+        [("alpha", "sqlite"), ("alpha", "postgres"), ("fork", "sqlite")],
+    ),
+    indirect=["kept_in"],
+)
 def test_random_kills_leave_the_same_run_and_disturb_no_reader(
     name: str, trials: int, kept_in: str, courses: dict[str, Course]
 ) -> None:
@@ -32,7 +41,14 @@ def test_random_kills_leave_the_same_run_and_disturb_no_reader(
     assert all(tally.reads[reader] for reader in ("stock duckdb", "quantctl sql", "status --follow"))
 
 
-@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize(
+    ("control", "kept_in"),
+    sampled(
+        [(control, state) for control in CONTROLS for state in STATES],
+        [(control, "sqlite") for control in CONTROLS],
+    ),
+    indirect=["kept_in"],
+)
 def test_a_wrong_effect_is_noticed(control: str, kept_in: str, small_market: Market) -> None:
     """Positive control: undisturbed it passes, killed once it differs; else the harness proves nothing."""
     course = Course(SCENARIOS["alpha"], small_market, control)

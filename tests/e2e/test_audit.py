@@ -189,7 +189,7 @@ def test_a_changed_setting_in_the_manifest_is_found(run):
     run.edit(
         "config/resolved_manifest.json", lambda body: body["settings"]["allocation"].update(cluster_cap=0.9)
     )
-    assert run.codes() == {"ATOMIC_STALE_INPUT", "AUDIT_DIVERGENCE"}
+    assert run.codes() == {"ATOMIC_STALE_INPUT", "ATOMIC_LEDGER_FAIL", "LEDGER_ARTIFACT", "AUDIT_DIVERGENCE"}
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,14 @@ PATIENCE_SECONDS = 10.0
 
 
 class Asking:
-    """One wish, handed to the process that executes runs once there is need to."""
+    """One wish, handed to the process that executes runs once there is need to.
 
-    def __init__(self, places: Places, wish: Wish) -> None:
+    lease_seconds : how long a dead worker passes for a living one on Postgres
+    """
+
+    def __init__(self, places: Places, wish: Wish, lease_seconds: float) -> None:
         self.wish = wish
+        self._patience = PATIENCE_SECONDS + (lease_seconds if state.is_postgres(places.state_url) else 0.0)
         self._places = places
         self._id: str | None = None
         self._asked = 0.0
@@ -51,7 +55,7 @@ class Asking:
             self._asked = time.monotonic()  # taken; if by one that dies, the next one has its time as well
             if self._nobody_adopts(executor):
                 self.withdraw()  # and asked anew, of whoever lives
-        elif status == "ENQUEUED" and time.monotonic() - self._asked > PATIENCE_SECONDS:
+        elif status == "ENQUEUED" and time.monotonic() - self._asked > self._patience:
             self._refuse(self._id)
         return self._done
 

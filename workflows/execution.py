@@ -136,7 +136,7 @@ class Executor:
 
     def _cancelled_there(self, wish: Wish) -> RunStatus | None:
         """Ask the process that executes runs, and wait; null when it is gone."""
-        asking = Asking(self.places, wish)
+        asking = Asking(self.places, wish, self.limits.lease_seconds)
         while not asking.answered():
             if asking.deserted():
                 return None
@@ -149,7 +149,7 @@ class Executor:
 
         request : of a run that may not be known yet; wish : what is to be done to a known one first
         """
-        asking = Asking(self.places, wish) if wish is not None else None
+        asking = Asking(self.places, wish, self.limits.lease_seconds) if wish is not None else None
         while True:
             batches = engine_rows.of_batch(self.places, run_id, request)
             worker = Worker(self.places, f"run-{run_id}", self.limits, self.stop, batches=batches,

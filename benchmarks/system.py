@@ -1,6 +1,6 @@
 """Run the benchmarks of whole commands, durability and SQL, and write their table, docs/benchmarks-system.md.
 
-    python benchmarks/system.py [--only ID ...] [--table]
+    python benchmarks/system.py [--only ID ...] [--history DIR] [--table]
 
 Each file runs in a fresh process. Lines go to build/benchmarks/system.jsonl, where a newer line of the same
 claim and workload replaces the older one, so parts can be measured again. `--table` measures nothing. The
@@ -60,10 +60,11 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", nargs="+", choices=IDS, default=IDS)
     parser.add_argument("--table", action="store_true", help="measure nothing")
-    given, options = parser.parse_known_args()
+    parser.add_argument("--history", help="10,000 runs that `history.py DIR 10000` made, for sql")
+    given = parser.parse_args()
     store, codes = Store("system", KEY), []
     for name in () if given.table else given.only:
-        lines, code = measured(name, options)
+        lines, code = measured(name, [given.history] if name == "sql" and given.history else [])
         codes.append(code)
         store.keep(lines)
     (HERE.parent / "docs" / "benchmarks-system.md").write_text(page(store.lines()))

@@ -95,6 +95,8 @@ def request(found: RunRequest, number: int) -> RunRequest:
 def run(sql: Any, where: Places, asked: RunRequest, *, failed: bool = False, files: bool = False) -> None:
     """One whole run, from genesis to close: two stages, each with a gate and a finding."""
     directory = RunDirectory(where.artifacts_dir, asked.run_id, asked.profile)
+    if files:
+        directory.write("resolved_manifest", asked.manifest())
     book.genesis(sql, asked)
     gates = pipeline("alpha.full").gates
     for place, stage in enumerate(STAGES):

@@ -89,6 +89,12 @@ class RunRequest(BaseModel):
         """The hash by which everything refers to the manifest."""
         return manifest_hash(self._pinned())
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> RunRequest:
+        """A copy with some fields replaced; what was made from the fields is made anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("manifest_sha256", None)
+        return copied
+
     def _pinned(self) -> dict[str, Any]:
         body: dict[str, Any] = {
             "schema_version": 1,

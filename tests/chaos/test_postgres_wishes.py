@@ -305,7 +305,7 @@ def test_a_worker_that_sleeps_inside_a_retry_does_not_retry_again_when_it_wakes(
     os.kill(other.pid, signal.SIGCONT)
     out, err = asking.communicate(timeout=120)
     ended(door, what, asking.returncode, out, err)
-    assert "SUCCESS" in door.wishes()
+    assert door.wishes() == ["SUCCESS"]
     before = door.files("k1")
     os.kill(other.pid, signal.SIGSTOP)  # so that the sleeper, awake, takes the next run
     os.kill(sleeper.pid, signal.SIGCONT)

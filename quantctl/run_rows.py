@@ -77,7 +77,7 @@ def check_without_row(connection: Reader | None, run_id: str) -> Iterator[Findin
 def check_index(connection: Reader | None, root: Path, run_id: str, records: Records) -> Iterator[Finding]:
     """Every recorded file in its place has a row of the artifact index, and every row is of such a file.
 
-    Of a run that is over; what a retry set aside has no row. Files that carry time by nature are in no record.
+    Of a run that is over; what a retry set aside has no row. Files that carry time are in no record.
     """
     rows = {row["path"] for row in artifact_index.rows(connection, run_id) if not _timed(row["name"])}
     known = {

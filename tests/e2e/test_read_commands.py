@@ -12,8 +12,8 @@ READS = [
     ("explain", "base", "BINANCE:BTCUSDT"), ("plan", "--profile", LONG), ("doctor",),
     ("profiles", "list"), ("profiles", "show", LONG), ("profiles", "validate", LONG),
     ("profiles", "diff", LONG, "defaults"), ("stage", "list"),
-    ("sql", "SELECT run_id FROM runs ORDER BY run_id"), ("ledger", "verify", "base"), ("ledger", "verify", "--all"),
-    ("audit", "atomic", "base"),
+    ("sql", "SELECT run_id FROM runs ORDER BY run_id"), ("ledger", "verify", "base"),
+    ("ledger", "verify", "--all"), ("audit", "atomic", "base"),
     ("lake", "snapshots"), ("lake", "history"), ("lake", "verify"),
     ("data", "scanners", "list"), ("data", "scanners", "show", LONG), ("data", "health"),
 ]  # fmt: skip

@@ -135,15 +135,17 @@ class RunRequest(BaseModel):
         )
 
 
-def manifest_hash(manifest: Mapping[str, Any]) -> str:
+def manifest_hash(manifest: Mapping[str, Any], *, with_origins_of_places: bool = False) -> str:
     """The hash by which everything refers to a manifest: nothing in it says when or where a run was made.
 
     Where things lie is left out with its origins, so a run is the same over every state database.
+
+    with_origins_of_places : as it was made before state databases of other kinds; older runs have it
     """
     kept = {k: v for k, v in manifest.items() if k not in ("manifest_sha256", "created_at", "replay")}
     if isinstance(manifest.get("settings"), Mapping):
         kept["settings"] = {k: v for k, v in manifest["settings"].items() if k != "paths"}
-    if isinstance(manifest.get("origins"), Mapping):
+    if isinstance(manifest.get("origins"), Mapping) and not with_origins_of_places:
         kept["origins"] = {k: v for k, v in manifest["origins"].items() if not k.startswith("paths.")}
     return hash_json(kept)
 

@@ -28,3 +28,13 @@ def test_a_kept_hash_is_no_field() -> None:
     assert asked.manifest_sha256
     assert asked.model_dump() == before
     assert asked == request() == RunRequest.model_validate(before)
+
+
+def test_the_hash_of_older_runs_counted_where_places_were_named() -> None:
+    here, there = (
+        request().model_copy(update={"origins": {"paths.data_dir": place, "htr.floor": "cli"}}).manifest()
+        for place in ("env", "cli")
+    )
+    assert manifest_hash(here) == manifest_hash(there)
+    older = [manifest_hash(made, with_origins_of_places=True) for made in (here, there)]
+    assert older[0] != older[1]

@@ -27,13 +27,7 @@ def live_workers(url: str, lock_path: Path) -> frozenset[str]:
     if not state.is_postgres(url):
         holder = lock.holder(lock_path)
         return frozenset([holder] if holder else [])
-    with state.reader(url) as connection:
-        assert connection is not None
-        try:
-            rows = connection.execute(f"SELECT worker FROM workers WHERE expires > {_NOW}").fetchall()
-        except state.TablesMissing:
-            return frozenset()
-    return frozenset(row[0] for row in rows)
+    return frozenset(row[0] for row in state.rows(url, f"SELECT worker FROM workers WHERE expires > {_NOW}"))
 
 
 def long_lived(workers: frozenset[str]) -> bool:

@@ -76,14 +76,7 @@ def known(url: str, *, unsent: bool = False, limit: int = 200) -> list[Notice]:
     """The newest notices first; `unsent`: only those that nobody has got."""
     where = "WHERE state <> 'SENT' " if unsent else ""
     query = f"SELECT {', '.join(_COLUMNS)} FROM notices {where}ORDER BY due DESC, run_id, channel LIMIT ?"
-    with state.reader(url) as connection:
-        if connection is None:
-            return []
-        try:
-            rows = connection.execute(query, (limit,)).fetchall()
-        except state.TablesMissing:
-            return []
-    return [_notice(row) for row in rows]
+    return [_notice(row) for row in state.rows(url, query, (limit,))]
 
 
 def _notice(row: Sequence[Any] | state.Row) -> Notice:

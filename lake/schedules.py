@@ -7,7 +7,6 @@ or `MISSED`. Statements that write take the caller's transaction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -89,7 +88,7 @@ def run_id_of(profile: str, fire: datetime) -> str:
 
 def applied(url: str) -> dict[str, Schedule]:
     """Schedules by profile; none before the first `schedule apply`."""
-    rows = _rows(url, f"SELECT {', '.join(_COLUMNS)} FROM schedules ORDER BY profile")
+    rows = state.rows(url, f"SELECT {', '.join(_COLUMNS)} FROM schedules ORDER BY profile")
     return {row[0]: _schedule(row) for row in rows}
 
 
@@ -99,7 +98,7 @@ def times(url: str, profile: str | None = None, limit: int = 50) -> list[Time]:
     query = (
         f"SELECT {', '.join(_TIME_COLUMNS)} FROM schedule_times {where}ORDER BY fire DESC, profile LIMIT ?"
     )
-    return [Time(*row) for row in _rows(url, query, [*given, limit])]
+    return [Time(*row) for row in state.rows(url, query, [*given, limit])]
 
 
 def last_times(url: str) -> dict[str, Time]:
@@ -108,17 +107,7 @@ def last_times(url: str) -> dict[str, Time]:
         f"SELECT {', '.join(_TIME_COLUMNS)} FROM schedule_times t"
         " WHERE fire = (SELECT max(fire) FROM schedule_times l WHERE l.profile = t.profile)"
     )
-    return {row[0]: Time(*row) for row in _rows(url, query)}
-
-
-def _rows(url: str, query: str, given: Sequence[object] = ()) -> list[state.Row]:
-    with state.reader(url) as connection:
-        if connection is None:
-            return []
-        try:
-            return connection.execute(query, given).fetchall()
-        except state.TablesMissing:
-            return []
+    return {row[0]: Time(*row) for row in state.rows(url, query)}
 
 
 def _schedule(row: state.Row) -> Schedule:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DDL", "Reader", "Row", "TablesMissing", "default_url", "display", "durability", "each", "fault_of",
-    "faults", "is_conflict", "is_postgres", "normal", "open_engine", "reader", "sqlite_path",
+    "faults", "is_conflict", "is_postgres", "normal", "open_engine", "reader", "rows", "sqlite_path",
     "tables_missing",
 ]  # fmt: skip
 
@@ -198,6 +198,17 @@ def fault_of(problem: BaseException) -> StateUnreachable | None:
         return None
     found: StateUnreachable = _kind(url).fault(url, problem)
     return found
+
+
+def rows(url: str, query: str, given: Sequence[Any] = ()) -> list[Row]:
+    """The rows of one query; none where there is no database yet, or no table of its."""
+    with reader(url) as connection:
+        if connection is None:
+            return []
+        try:
+            return connection.execute(query, given).fetchall()
+        except TablesMissing:
+            return []
 
 
 def reader(url: str) -> AbstractContextManager[Reader | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from quantctl.check import Check
 from quantctl.contracts.records.run import PROTOCOL
 from quantctl.lake import leases, state
-from quantctl.workflows import runs
+from quantctl.workflows import engine_rows, runs
 
 if TYPE_CHECKING:
     from quantctl.lake.schedules import Schedule, Time
@@ -30,9 +30,8 @@ def workers(places: Places) -> Check:
     live = places.live_workers()
     told = f"{', '.join(sorted(live))} {'is' if len(live) == 1 else 'are'} alive" if live else "none alive"
     orphaned = sorted({
-        row["executor_id"].removeprefix(leases.PUT_DOWN)
-        for row in _engine_rows(places, "SELECT executor_id FROM workflow_status WHERE status = 'PENDING'")
-        if row["executor_id"] not in live
+        executor.removeprefix(leases.PUT_DOWN)
+        for executor in engine_rows.pending(places).values() if executor not in live
     })  # fmt: skip
     if orphaned and not leases.long_lived(live):
         left = ", ".join(orphaned[:NAMED])
@@ -83,7 +82,7 @@ def queued(places: Places) -> Check:
 
 def clock(places: Places) -> Check:
     """The clock is not behind the newest record of any ledger."""
-    rows = _engine_rows(places, "SELECT run_id, head_ts FROM runs ORDER BY head_ts DESC LIMIT 1")
+    rows = state.rows(places.state_url, "SELECT run_id, head_ts FROM runs ORDER BY head_ts DESC LIMIT 1")
     now = datetime.now(UTC)
     if rows and datetime.fromisoformat(rows[0]["head_ts"]) > now + SKEW:
         newest = f"{rows[0]['head_ts']} of {rows[0]['run_id']}"
@@ -158,17 +157,7 @@ def _of_other_protocols(places: Places) -> set[str]:
         "SELECT workflow_uuid FROM workflow_status WHERE status IN ('PENDING', 'ENQUEUED')"
         f" AND application_version IS NOT NULL AND application_version <> '{PROTOCOL}'"
     )
-    return {row[0] for row in _engine_rows(places, query)}
-
-
-def _engine_rows(places: Places, query: str) -> list[state.Row]:
-    with state.reader(places.state_url) as connection:
-        if connection is None:
-            return []
-        try:
-            return connection.execute(query).fetchall()
-        except state.TablesMissing:
-            return []
+    return {row[0] for row in state.rows(places.state_url, query)}
 
 
 def _some(names: Sequence[str]) -> str:

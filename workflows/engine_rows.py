@@ -16,7 +16,7 @@ _PENDING = "SELECT workflow_uuid, executor_id FROM workflow_status WHERE status 
 
 def row(places: Places, run_id: str) -> state.Row | None:
     """Status, executor, name and parent of a run as the engine keeps them; null when it knows no such run."""
-    return next(iter(_rows(places, _ROW, run_id)), None)
+    return next(iter(state.rows(places.state_url, _ROW, (run_id,))), None)
 
 
 def executor_of(places: Places, run_id: str) -> str | None:
@@ -29,7 +29,7 @@ def executor_of(places: Places, run_id: str) -> str | None:
 
 def pending(places: Places) -> dict[str, str]:
     """Id -> executor of everything that was taken up and has not ended."""
-    return {found[0]: str(found[1]) for found in _rows(places, _PENDING)}
+    return {found[0]: str(found[1]) for found in state.rows(places.state_url, _PENDING)}
 
 
 def done(places: Places, run_id: str) -> bool:
@@ -40,7 +40,7 @@ def done(places: Places, run_id: str) -> bool:
 
 def checkpointed(places: Places, run_id: str, operation: str) -> bool:
     """Whether the engine has the outcome of an operation of a run, so that it is replayed."""
-    return bool(_rows(places, _CHECKPOINT, run_id, operation))
+    return bool(state.rows(places.state_url, _CHECKPOINT, (run_id, operation)))
 
 
 def queue_of_run(places: Places, run_id: str) -> str:
@@ -54,13 +54,3 @@ def of_batch(places: Places, run_id: str, request: RunRequest | None = None) -> 
     if request is not None and request.pipeline == BATCH_PIPELINE:
         return True
     return queue_of_run(places, run_id) != QUEUE
-
-
-def _rows(places: Places, query: str, *given: str) -> list[state.Row]:
-    with state.reader(places.state_url) as connection:
-        if connection is None:
-            return []
-        try:
-            return list(connection.execute(query, given).fetchall())
-        except state.TablesMissing:
-            return []

@@ -134,14 +134,7 @@ def statuses_of(places: Places, ids: Sequence[str]) -> list[RunStatus]:
 
 def _statuses(places: Places, tail: str, arguments: tuple[Any, ...]) -> list[RunStatus]:
     live = places.live_workers()
-    with state.reader(places.state_url) as connection:
-        if connection is None:
-            return []
-        try:
-            rows = connection.execute(_STATUS + tail, arguments).fetchall()
-        except state.TablesMissing:
-            return []
-    return [_status(row, live) for row in rows]
+    return [_status(row, live) for row in state.rows(places.state_url, _STATUS + tail, arguments)]
 
 
 def _status(row: state.Row, live: frozenset[str]) -> RunStatus:
@@ -189,16 +182,9 @@ def unattended(places: Places, run_id: str) -> bool:
 
 def request_of(places: Places, run_id: str) -> RunRequest | None:
     """The stored input of a run."""
-    with state.reader(places.state_url) as connection:
-        if connection is None:
-            return None
-        try:
-            row = connection.execute(
-                "SELECT inputs FROM workflow_input WHERE workflow_uuid = ?", (run_id,)
-            ).fetchone()
-        except state.TablesMissing:
-            return None
-    return _request(row["inputs"]) if row else None
+    query = "SELECT inputs FROM workflow_input WHERE workflow_uuid = ?"
+    found = state.rows(places.state_url, query, (run_id,))
+    return _request(found[0]["inputs"]) if found else None
 
 
 def _request(inputs: str) -> RunRequest:

@@ -115,17 +115,22 @@ def test_an_adoption_that_is_cut_off_before_the_next_stage_is_booked_once(
     assert_adopted_once(door)
 
 
+def assert_kept(door: Any, older: Any, held: Path) -> None:
+    """Let the older worker go on, and assert that it ended its run and nobody adopted it."""
+    held.unlink()
+    older.communicate(timeout=60)
+    assert older.returncode == 0
+    door.sound()
+    assert adoptions(door) == []
+
+
 def test_a_run_that_a_live_worker_of_another_version_executes_is_not_adopted(door: Any, held: Path) -> None:
     older = held_by_a_live_worker(door, held)
     done = door(*ADOPT, **NEXT)
     assert refusal(done) == (2, "RUN_VERSION_MISMATCH"), done.stderr
     assert "run-k1 executes it" in done.stderr
     assert "quantctl status k1 --follow" in json.loads(done.stdout)["error"]["remedy"]
-    held.unlink()
-    older.communicate(timeout=60)
-    assert older.returncode == 0
-    door.sound()
-    assert adoptions(door) == []
+    assert_kept(door, older, held)
 
 
 @pytest.mark.exhaustive
@@ -145,11 +150,7 @@ def test_a_worker_of_another_version_that_wakes_before_the_adoption_keeps_its_ru
     os.kill(adopter.pid, signal.SIGCONT)
     out, err = asking.communicate(timeout=60)
     assert (asking.returncode, json.loads(out)["error"]["code"]) == (2, "RUN_VERSION_MISMATCH"), err
-    held.unlink()
-    older.communicate(timeout=60)
-    assert older.returncode == 0
-    door.sound()
-    assert adoptions(door) == []
+    assert_kept(door, older, held)
 
 
 @pytest.mark.exhaustive
